@@ -269,8 +269,8 @@ class Ledger:
         """A new checkpoint that lists what is unlisted, as far as one holds; the ledger stays as it is.
 
         Args:
-            reason: Why it is made. A closing checkpoint has to list everything: while that does not fit into
-                one, ``close`` gives an ``interval`` checkpoint, to be appended and listed before asking again.
+            reason: Why it is made. A closing checkpoint has to list everything: while one cannot hold it,
+                ``close`` gives an ``interval`` checkpoint, to be appended and listed before asking again.
             acknowledged: Every record below this sequence is known to have reached the broker.
         """
         types: dict[str, int] = {}
