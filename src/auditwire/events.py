@@ -4,8 +4,8 @@ In come keyword arguments, out come objects that every collector takes. An event
 emitted; ``event_id`` and the time are taken at construction, so that every collector shows the same.
 
 Time is kept as ``timestamp_us``, microseconds since the Unix epoch, and read as text by ``timestamp``.
-The meaning and unit of each field stand in the ``doc`` of its schema (``avro/<event_type>.avsc``); a test keeps
-class, schema, emitter method, topic and documentation table the same.
+The meaning and unit of each field stand in the ``doc`` of its schema (``avro/<event_type>.avsc``); a test
+keeps class, schema, emitter method, topic and documentation table the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import math
 import time
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from auditwire.ids import uuid7
 
@@ -31,6 +31,7 @@ __all__ = [
     "CheckpointEvent",
     "CustomEvent",
     "ErrorEvent",
+    "EventLike",
     "HookMutationEvent",
     "LossEvent",
     "ModelCallEvent",
@@ -108,12 +109,23 @@ def plain(value: Any, depth: int = 0) -> Any:
     return str(value) if depth < _PLAIN_DEPTH else f"<{type(value).__name__}>"
 
 
+class EventLike(Protocol):
+    """An event of a foreign class: it goes to the ``custom`` topic with its type's name and its fields."""
+
+    @property
+    def event_type(self) -> str:
+        """The type's name."""
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """The fields, in types that JSON knows."""
+
+
 @dataclass(slots=True, kw_only=True)
 class AuditEvent:
     """What all events have in common.
 
-    A subclass of your own, with an ``event_type`` of its own, goes to the ``custom`` topic with its type's name
-    and its fields as JSON.
+    A subclass of your own, with an ``event_type`` of its own, goes to the ``custom`` topic with its type's
+    name and its fields as JSON.
     """
 
     event_type: ClassVar[str] = "base"
