@@ -1,0 +1,79 @@
+"""The ends and the splits of a process: interpreter exit, multiprocessing children, fork.
+
+In come collectors that own a background thread; at exit each is closed within its ``exit_timeout``, all at the same
+time, and what a memory journal loses is said on stderr with the count.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sys
+from typing import Protocol
+
+__all__ = ["register", "unregister"]
+
+
+class _Owner(Protocol):
+    exit_timeout: float
+
+    def after_fork(self) -> None: ...
+    def begin_close(self, timeout: float) -> None: ...
+    def end_close(self, timeout: float) -> None: ...
+    def abandoned(self) -> int | None: ...
+
+
+_open: set[_Owner] = set()  # strong: a collector that nobody holds any more still has events to deliver
+_finalizer_pid = 0
+
+
+def register(owner: _Owner) -> None:
+    """Close this collector when the process ends, if nobody did."""
+    _open.add(owner)
+    _register_with_multiprocessing()
+
+
+def unregister(owner: _Owner) -> None:
+    """It is closed."""
+    _open.discard(owner)
+
+
+def _register_with_multiprocessing() -> None:
+    """``atexit`` does not run in multiprocessing's children; their own finalisers do.
+
+    Registered at a child's first use, not at fork: multiprocessing clears its registry when the child begins.
+    """
+    global _finalizer_pid  # noqa: PLW0603 - one per process by its nature
+    process = sys.modules.get("multiprocessing.process")
+    if process is None or process.parent_process() is None or _finalizer_pid == os.getpid():
+        return
+    from multiprocessing.util import Finalize  # noqa: PLC0415 - only in such a child
+
+    _finalizer_pid = os.getpid()
+    Finalize(None, _close_all, exitpriority=10)
+
+
+def _close_all() -> None:
+    owners = [owner for owner in list(_open) if owner.abandoned() is not None]
+    for owner in owners:
+        owner.begin_close(owner.exit_timeout)
+    for owner in owners:
+        owner.end_close(owner.exit_timeout)
+        lost = owner.abandoned()
+        if lost:
+            with contextlib.suppress(OSError, ValueError):  # stderr may be gone already
+                sys.stderr.write(
+                    f"auditwire: {lost} records of {owner!r} were not acknowledged before the process ended, "
+                    "and are lost with its memory\n"
+                )
+
+
+def _after_fork() -> None:
+    for owner in list(_open):
+        owner.after_fork()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork either
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,144 @@
+"""One lane for each partition: what waits for it, what is on its way, and how much may be.
+
+A partition that does not answer gets no more records, and the others go on; for that the sender keeps a window for
+each partition, which opens as acknowledgements come (as TCP's slow start does) and closes when they do not.
+Otherwise one dead partition would fill the producer's queue, which all partitions share.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from auditwire.journal import Record
+
+__all__ = ["Chunk", "Lane"]
+
+MAX_RECORDS = 2_000
+"""Unacknowledged records of one partition at most."""
+
+MAX_BYTES = 4 << 20
+"""Unacknowledged bytes of one partition at most; one record is always allowed."""
+
+FIRST_RECORDS = 128
+"""Where the window begins, and what it falls back to after silence; 126 silent partitions fit the queue."""
+
+SILENCE_SECONDS = 10.0
+"""A partition that acknowledged nothing for so long gets no more until it does."""
+
+NARROW_SECONDS = 60.0
+"""How long a lane keeps to small batches after a batch was too large, before it tries full ones again."""
+
+
+class Chunk:
+    """Records of one lane that were produced in one go, and what has been reported of them."""
+
+    __slots__ = ("alone", "failures", "generation", "lane", "records", "reported", "size")
+
+    def __init__(self, lane: Lane, generation: int, *, alone: bool) -> None:
+        self.lane = lane
+        self.generation = generation
+        self.alone = alone
+        """Nothing else of the lane was on its way: what fails now is to blame itself."""
+        self.records: list[Record] = []
+        self.size = 0
+        self.reported = 0
+        self.failures: dict[bytes, int] = {}
+        """Framed value -> error code. Values differ: each holds its stream and sequence."""
+
+
+class Lane:
+    """One partition of one topic. For the sender's thread; times are monotonic seconds."""
+
+    __slots__ = (
+        "backlog",
+        "chunks",
+        "narrow",
+        "narrow_until",
+        "not_before",
+        "partition",
+        "progress_at",
+        "topic",
+        "unacked",
+        "unacked_bytes",
+        "window",
+    )
+
+    def __init__(self, topic: str, partition: int) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.backlog: deque[Record] = deque()
+        self.chunks: set[Chunk] = set()
+        self.unacked = 0
+        self.unacked_bytes = 0
+        self.window = FIRST_RECORDS
+        self.progress_at = 0.0
+        self.narrow: int | None = None
+        """When set: one chunk at a time, of at most so many bytes and at least one record."""
+        self.narrow_until = 0.0
+        self.not_before = 0.0
+        """Nothing is produced before this time."""
+
+    def room(self, now: float) -> tuple[int, int]:
+        """How many records and bytes may be produced now; (0, 0) when none."""
+        if now < self.not_before:
+            return 0, 0
+        if self.unacked:
+            if self.narrow is not None:
+                return 0, 0
+            if now - self.progress_at > SILENCE_SECONDS:
+                self.window = FIRST_RECORDS
+                return 0, 0
+        if self.narrow is not None:
+            return MAX_RECORDS, self.narrow
+        free = MAX_BYTES - self.unacked_bytes
+        return (self.window - self.unacked, free) if free > 0 else (0, 0)
+
+    def sent(self, chunk: Chunk, now: float) -> None:
+        """A chunk is on its way."""
+        if not self.unacked:
+            self.progress_at = now
+        self.chunks.add(chunk)
+        self.unacked += len(chunk.records)
+        self.unacked_bytes += chunk.size
+
+    def settled(self, chunk: Chunk, now: float) -> None:
+        """All of a chunk's records were reported, as delivered or not."""
+        self.chunks.discard(chunk)
+        self.unacked -= len(chunk.records)
+        self.unacked_bytes -= chunk.size
+        self.progress_at = now
+        if chunk.failures:
+            return
+        self.window = min(MAX_RECORDS, self.window * 2)
+        if self.narrow is not None and now > self.narrow_until:
+            self.narrow = None
+
+    def put_back(self, records: list[Record]) -> None:
+        """Records that have to be produced again stand before everything else."""
+        self.backlog.extendleft(reversed(records))
+
+    def narrow_to(self, size: int, now: float) -> None:
+        """Produce one chunk at a time, of at most this many bytes; 0 for one record."""
+        self.narrow = size
+        self.narrow_until = now + NARROW_SECONDS
+
+    def widen(self) -> None:
+        """Full batches again."""
+        self.narrow = None
+
+    def forget_sent(self) -> tuple[list[Record], list[Record]]:
+        """A new producer begins: of what was on its way, what arrived and what is to be produced again, in order.
+
+        Reports of one partition come in order, so that in a chunk without failures the first ones arrived.
+        """
+        arrived: list[Record] = []
+        again: list[Record] = []
+        for chunk in sorted(self.chunks, key=lambda c: c.records[0].sequence):
+            done = 0 if chunk.failures else chunk.reported
+            arrived.extend(chunk.records[:done])
+            again.extend(chunk.records[done:])
+        self.chunks.clear()
+        self.unacked = self.unacked_bytes = 0
+        return arrived, again

@@ -1,0 +1,369 @@
+"""Records to topics, topics to partitions, partitions to the producer, and reports back.
+
+In come numbered records; out go calls of ``produce``, and for each record exactly one of two answers to the sender:
+``on_acked`` or ``on_poison``. A record that gets neither stays in its lane and is produced again.
+
+A topic is *parked* while it cannot take records (missing, not authorised, against a policy): its records wait, the
+others go on, and it is tried again with growing pauses, one record first.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaError, KafkaException
+
+from auditwire.delivery.faults import Fault, classify
+from auditwire.delivery.lanes import Chunk, Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from auditwire.delivery.client import Client
+    from auditwire.delivery.topics import Directory
+    from auditwire.journal import Record
+
+__all__ = ["Router"]
+
+log = logging.getLogger("auditwire")
+
+REFRESH_SECONDS = 300.0
+"""How often a topic's partitions are counted again."""
+
+RETRY_FIRST, RETRY_LAST = 0.5, 30.0
+"""Seconds until a parked topic is tried again, doubled each time."""
+
+LOOKUP_FIRST, LOOKUP_LAST = 0.05, 2.0
+"""Seconds until an unknown topic is looked up again, doubled each time."""
+
+PAUSE = 0.1
+"""Seconds that a lane rests after an error that is nobody's fault."""
+
+OLDEST_MS = 3_600_000
+"""A Kafka timestamp is at most this old: retention would delete an older record within minutes."""
+
+_KEYS = 4_096
+_GONE = {
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - librdkafka's local codes
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+}
+
+
+class _Topic:
+    """What the router knows of one topic."""
+
+    __slots__ = ("check_at", "lanes", "name", "partitions", "pause", "reason", "retry_at", "waiting")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.partitions = 0
+        self.lanes: dict[int, Lane] = {}
+        self.waiting: deque[Record] = deque()
+        """Records that came before the number of partitions was known."""
+        self.reason: str | None = None
+        """Why it is parked; kept until a record was acknowledged again."""
+        self.retry_at = 0.0
+        self.check_at = 0.0
+        self.pause = 0.0
+
+
+class Router:
+    """See the module. For the sender's thread; times are monotonic seconds.
+
+    Args:
+        client: The producer in use.
+        directory: The topics and their partitions.
+        hash_key: Hash of a record's key; the partition is its remainder.
+        value_of: Record -> framed value.
+        headers_of: Record -> headers, or None to send none.
+        on_acked: Called with records that the broker has.
+        on_poison: Called with a record that the broker refuses for good, and the reason; False puts it back.
+        monotonic: Clock, seconds.
+        wall_ms: Clock, milliseconds since the Unix epoch.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        directory: Directory,
+        *,
+        hash_key: Callable[[bytes], int],
+        value_of: Callable[[Record], bytes],
+        headers_of: Callable[[Record], list[tuple[str, bytes]]] | None,
+        on_acked: Callable[[list[Record]], None],
+        on_poison: Callable[[Record, str], bool],
+        monotonic: Callable[[], float],
+        wall_ms: Callable[[], int],
+    ) -> None:
+        self._client = client
+        self._directory = directory
+        self._hash_key = hash_key
+        self._value_of = value_of
+        self._headers_of = headers_of
+        self._on_acked = on_acked
+        self._on_poison = on_poison
+        self._monotonic = monotonic
+        self._wall_ms = wall_ms
+        self._topics: dict[str, _Topic] = {}
+        self._active: dict[Lane, _Topic] = {}
+        self._hashes: dict[bytes, int] = {}
+        self._unreachable_until = 0.0
+        self._generation = client.generation
+        self.resent = 0
+
+    # -- in ------------------------------------------------------------------------------------------------------
+
+    def put(self, record: Record) -> None:
+        """Take a record; it stays here until one of the two answers."""
+        topic = self._topics.get(record.topic)
+        if topic is None:
+            topic = self._topics[record.topic] = _Topic(record.topic)
+        if topic.partitions:
+            lane = self._lane(topic, record.key)
+            lane.backlog.append(record)
+            self._active[lane] = topic
+        else:
+            topic.waiting.append(record)
+
+    def _lane(self, topic: _Topic, key: bytes) -> Lane:
+        hashed = self._hashes.get(key)
+        if hashed is None:
+            if len(self._hashes) >= _KEYS:
+                self._hashes.clear()
+            hashed = self._hashes[key] = self._hash_key(key)
+        partition = hashed % topic.partitions
+        lane = topic.lanes.get(partition)
+        if lane is None:
+            lane = topic.lanes[partition] = Lane(topic.name, partition)
+        return lane
+
+    @property
+    def parked(self) -> dict[str, str]:
+        """Topic -> why it takes no records."""
+        return {t.name: t.reason for t in list(self._topics.values()) if t.reason is not None}
+
+    # -- out -----------------------------------------------------------------------------------------------------
+
+    def pump(self, now: float) -> int:
+        """Produce what may be produced now; how many records were."""
+        if self._client.fatal is not None or self._generation != self._client.generation:
+            self._begin_again()
+        for topic in self._topics.values():
+            if now >= topic.check_at and (topic.waiting or topic.partitions) and now >= topic.retry_at:
+                self._look_up(topic, now)
+        produced = 0
+        for lane, topic in list(self._active.items()):
+            if topic.reason is not None and now < topic.retry_at:
+                continue
+            count, full = self._fill(lane, topic, now)
+            produced += count
+            if not lane.backlog:
+                del self._active[lane]
+            if full or self._client.fatal is not None:
+                break
+        return produced
+
+    def _fill(self, lane: Lane, topic: _Topic, now: float) -> tuple[int, bool]:
+        """Produce from one lane; how many, and whether the producer's queue is full."""
+        most, most_bytes = lane.room(now)
+        if most <= 0:
+            return 0, False
+        chunk = Chunk(lane, self._client.generation, alone=not lane.unacked)
+        report = self._report_to(chunk)
+        produce, value_of, headers_of = self._client.producer.produce, self._value_of, self._headers_of
+        newest = self._wall_ms()
+        oldest = newest - OLDEST_MS
+        backlog, records = lane.backlog, chunk.records
+        full = False
+        while backlog and len(records) < most:
+            record = backlog[0]
+            if records and chunk.size + record.size > most_bytes:
+                break
+            stamp = min(max(record.timestamp_us // 1_000, oldest), newest)
+            headers = headers_of(record) if headers_of is not None else None
+            try:
+                # by position: cheaper than by name. callback and on_delivery are two names of one parameter
+                produce(
+                    lane.topic, value_of(record), record.key, lane.partition, report, report, stamp, headers
+                )
+            except BufferError:
+                full = True
+                break
+            except KafkaException as error:
+                self._refused(lane, topic, error.args[0], now)
+                break
+            backlog.popleft()
+            records.append(record)
+            chunk.size += record.size
+        if records:
+            lane.sent(chunk, now)
+        return len(records), full
+
+    def _refused(self, lane: Lane, topic: _Topic, error: KafkaError, now: float) -> None:
+        """``produce`` itself refused the first record of the backlog."""
+        self._client.note(error, lane.topic)
+        fault = classify(error)
+        if error.code() in _GONE:
+            self._forget_partitions(topic)
+        elif fault is Fault.FATAL:
+            self._client.fatal = str(error)
+        elif fault in (Fault.TOO_LARGE, Fault.POISON):
+            if self._on_poison(lane.backlog[0], error.name()):
+                lane.backlog.popleft()
+            else:
+                lane.not_before = now + PAUSE
+        elif fault is Fault.PARK:
+            self._park(topic, f"{error.name()}: {error.str()}", now)
+        else:
+            lane.not_before = now + PAUSE
+
+    # -- reports ---------------------------------------------------------------------------------------------------
+
+    def _report_to(self, chunk: Chunk) -> Callable[[Any, Any], None]:
+        client, records, user = self._client, chunk.records, self._client.on_delivery
+
+        def on_delivery(error: Any, message: Any) -> None:
+            try:
+                if chunk.generation == client.generation:
+                    chunk.reported += 1
+                    if error is not None:
+                        chunk.failures[message.value()] = error.code()
+                        client.note(error, chunk.lane.topic)
+                        if classify(error) is Fault.FATAL:
+                            client.fatal = str(error)
+                    if chunk.reported == len(records):
+                        self._settle(chunk)
+            except Exception:
+                client.fault("a delivery report could not be handled")
+            if user is not None:
+                user(error, message)
+
+        return on_delivery
+
+    def _settle(self, chunk: Chunk) -> None:
+        now = self._monotonic()
+        lane = chunk.lane
+        topic = self._topics[lane.topic]
+        lane.settled(chunk, now)
+        if not chunk.failures:
+            self._recovered(topic)
+            self._on_acked(chunk.records)
+            return
+        again: list[Record] = []
+        arrived: list[Record] = []
+        faults: set[Fault] = set()
+        names: set[str] = set()
+        for record in chunk.records:
+            code = chunk.failures.get(self._value_of(record))
+            if code is None:
+                arrived.append(record)
+                continue
+            again.append(record)
+            error = KafkaError(code)
+            faults.add(classify(error))
+            names.add(f"{error.name()}: {error.str()}")
+        if arrived:
+            self._on_acked(arrived)
+        self._try_again(lane, topic, again, faults, "; ".join(sorted(names)), chunk, now)
+
+    def _try_again(
+        self,
+        lane: Lane,
+        topic: _Topic,
+        records: list[Record],
+        faults: set[Fault],
+        reason: str,
+        chunk: Chunk,
+        now: float,
+    ) -> None:
+        """Put back what failed, and change what has to be different the next time."""
+        self._active[lane] = topic
+        if faults & {Fault.TOO_LARGE, Fault.POISON}:
+            if len(chunk.records) == 1 and chunk.alone:
+                if self._on_poison(records[0], reason.partition(":")[0]):
+                    lane.widen()
+                    return
+                lane.not_before = now + PAUSE
+            else:
+                # half of it the next time: a topic with a small limit settles at a batch that fits, and one
+                # record that is to blame is soon alone
+                lane.narrow_to(chunk.size // 2, now)
+        elif Fault.PARK in faults:
+            self._park(topic, reason, now)
+        else:
+            lane.not_before = now + PAUSE
+        self.resent += len(records)
+        lane.put_back(records)
+
+    def _begin_again(self) -> None:
+        """The producer is of no more use: everything on its way goes back into its lane."""
+        if self._client.fatal is not None:
+            log.error("the producer failed for good (%s): another one begins", self._client.fatal)
+        for topic in self._topics.values():
+            for lane in topic.lanes.values():
+                arrived, again = lane.forget_sent()
+                if arrived:
+                    self._on_acked(arrived)
+                if again:
+                    self.resent += len(again)
+                    lane.put_back(again)
+                    self._active[lane] = topic
+        if self._client.fatal is not None:
+            self._client.renew()
+        self._generation = self._client.generation
+
+    # -- topics ----------------------------------------------------------------------------------------------------
+
+    def _look_up(self, topic: _Topic, now: float) -> None:
+        if now < self._unreachable_until:
+            return
+        found = self._directory.look_up(topic.name)
+        now = self._monotonic()  # a look-up may take its second
+        if found.partitions:
+            topic.check_at = now + REFRESH_SECONDS
+            topic.partitions = found.partitions
+            if topic.reason is None:
+                topic.pause = 0.0
+            waiting, topic.waiting = topic.waiting, deque()
+            for record in waiting:
+                self.put(record)
+            if topic.reason is not None:
+                for lane in topic.lanes.values():
+                    lane.narrow_to(0, now)
+        elif found.refused is not None:
+            self._park(topic, found.refused, now)
+        elif found.unreachable:
+            self._unreachable_until = now + LOOKUP_LAST
+        else:
+            topic.pause = min(LOOKUP_LAST, max(LOOKUP_FIRST, topic.pause * 2))
+            topic.check_at = now + topic.pause
+
+    def _park(self, topic: _Topic, reason: str, now: float) -> None:
+        topic.pause = min(RETRY_LAST, max(RETRY_FIRST, topic.pause * 2))
+        topic.retry_at = topic.check_at = now + topic.pause
+        if topic.reason != reason:
+            log.warning(
+                "topic %s takes no records (%s): they wait, and are tried again", topic.name, reason
+            )
+        topic.reason = reason
+
+    def _recovered(self, topic: _Topic) -> None:
+        if topic.reason is not None:
+            log.info("topic %s takes records again", topic.name)
+            topic.reason = None
+            topic.pause = 0.0
+            for lane in topic.lanes.values():
+                lane.widen()
+
+    def _forget_partitions(self, topic: _Topic) -> None:
+        """The topic was deleted, or made anew with fewer partitions: look again where its records belong."""
+        topic.partitions = 0
+        topic.check_at = 0.0
+        waiting: list[Record] = []
+        for lane in topic.lanes.values():
+            waiting.extend(lane.backlog)
+            lane.backlog.clear()
+            self._active.pop(lane, None)
+        topic.waiting.extendleft(reversed(sorted(waiting)))

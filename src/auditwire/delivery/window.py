@@ -1,0 +1,50 @@
+"""Which of the numbered records are done, and up to where all of them are."""
+
+from __future__ import annotations
+
+__all__ = ["AckWindow"]
+
+_COMPACT = 1 << 16
+
+
+class AckWindow:
+    """One byte for each record that is not below the low-water mark; the mark is found by one C search.
+
+    For one thread. ``low`` is the sequence below which every record is done: acknowledged by the broker, or
+    stood for by an acknowledged quarantine record.
+    """
+
+    __slots__ = ("_base", "_done", "_scan")
+
+    def __init__(self) -> None:
+        self._base = 0  # sequence of _done[0]
+        self._done = bytearray()
+        self._scan = 0  # everything before it is done
+
+    def extend(self, count: int) -> None:
+        """The next ``count`` sequences exist, and are not done."""
+        self._done.extend(bytes(count))
+
+    def mark(self, sequence: int) -> bool:
+        """This record is done; False when it already was (an older answer came first)."""
+        index = sequence - self._base
+        if index < 0 or self._done[index]:
+            return False
+        self._done[index] = 1
+        return True
+
+    @property
+    def low(self) -> int:
+        """The first sequence that is not done."""
+        found = self._done.find(0, self._scan)
+        self._scan = len(self._done) if found < 0 else found
+        if self._scan >= _COMPACT:
+            del self._done[: self._scan]
+            self._base += self._scan
+            self._scan = 0
+        return self._base + self._scan
+
+    @property
+    def end(self) -> int:
+        """One more than the last sequence that exists."""
+        return self._base + len(self._done)

@@ -1,0 +1,174 @@
+"""What all journals have in common: what goes in, what comes out, and the promises in between."""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import Lock
+from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["OVERHEAD", "Barrier", "Draft", "Journal", "Record", "Waiters"]
+
+OVERHEAD = 400
+"""Bytes that a waiting record is counted for beside its own: the Python objects around it."""
+
+
+class Draft(NamedTuple):
+    """An encoded event, complete but for its number: body = ``head`` + sequence + ``tail``."""
+
+    event_type: str
+    topic: str
+    key: bytes
+    timestamp_us: int
+    event_id: str
+    trace: bytes | None
+    head: bytes
+    tail: bytes
+
+    @property
+    def size(self) -> int:
+        """The bytes that this draft is counted for in the journal's bound."""
+        return len(self.head) + len(self.tail) + len(self.key) + OVERHEAD
+
+
+class Record(NamedTuple):
+    """A numbered record, ready to be framed and produced."""
+
+    sequence: int
+    event_type: str
+    topic: str
+    key: bytes
+    timestamp_us: int
+    event_id: str
+    trace: bytes | None
+    body: bytes
+    size: int
+
+
+class Barrier:
+    """A mark among the drafts: every event accepted before it has a lower number than ``sequence``.
+
+    The sender sets ``sequence`` when it reaches the mark, and releases the mark when everything below is done.
+    """
+
+    __slots__ = ("_lock", "sequence")
+
+    def __init__(self) -> None:
+        self.sequence: int | None = None
+        self._lock = Lock()
+        self._lock.acquire()
+
+    def wait(self, timeout: float) -> bool:
+        """True when released within ``timeout`` seconds."""
+        if self._lock.acquire(timeout=max(0.0, timeout)):
+            self._lock.release()
+            return True
+        return False
+
+    def release(self) -> None:
+        """By the sender, once: everything before the mark is done."""
+        self._lock.release()
+
+
+class Waiters:
+    """Threads that wait for something another thread does, without a lock that both take.
+
+    ``threading.Condition`` would deadlock where a signal handler emits inside an emit: its lock is held by the
+    frame below. Here each waiter has a lock of its own, and the queue of them is changed by single C calls.
+    """
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: deque[Lock] = deque()
+
+    def wait(self, predicate: Callable[[], bool], deadline: float) -> bool:
+        """Wait until the predicate holds; False when it does not at ``deadline`` (monotonic seconds)."""
+        while not predicate():
+            lock = Lock()
+            lock.acquire()
+            self._waiting.append(lock)
+            try:
+                # looked at again after queueing: what happened in between would wake nobody
+                if not predicate() and not lock.acquire(timeout=max(0.0, deadline - monotonic())):
+                    return predicate()
+            finally:
+                if lock in self._waiting:
+                    self._forget(lock)
+        return True
+
+    def _forget(self, lock: Lock) -> None:
+        try:
+            self._waiting.remove(lock)
+        except ValueError:  # woken in this instant
+            return
+
+    def wake(self) -> None:
+        """Let everyone that waits look again."""
+        while self._waiting:
+            try:
+                self._waiting.popleft().release()
+            except IndexError:  # another thread, or the waiter itself, was quicker
+                return
+
+
+class Journal(Protocol):
+    """The contract between those who emit and the one sender.
+
+    ``append``, ``barrier`` and the properties are for any thread, signal handlers and finalisers included; all
+    other methods are for the sender's thread.
+    """
+
+    def append(self, draft: Draft) -> None:
+        """Accept a draft, whole or not at all, whatever interrupts the call.
+
+        Raises:
+            JournalFull: There is no room, and none came in the time that the caller allows.
+            CollectorClosed: The journal was sealed before.
+        """
+
+    def withdraw(self, mark: Barrier) -> None:
+        """Nobody waits for this mark any more."""
+
+    def append_control(self, draft: Draft) -> int | None:
+        """Accept a control record from a reserve of its own; its sequence, or None when that is full too."""
+
+    def barrier(self) -> Barrier:
+        """Put a mark behind everything accepted so far."""
+
+    def take(self, limit: int) -> list[Record]:
+        """The next records in order, numbered, at most ``limit``; none when there are none."""
+
+    def release(self, size: int) -> None:
+        """Records of this size are done with."""
+
+    def seal(self) -> None:
+        """Accept nothing from now on but control records."""
+
+    def wait(self, timeout: float) -> None:
+        """Sleep until something is to be taken, or ``timeout`` seconds."""
+
+    def wake(self) -> None:
+        """End a ``wait``, from any thread."""
+
+    def barriers(self) -> list[Barrier]:
+        """Marks that ``take`` has reached since the last call."""
+
+    @property
+    def next_sequence(self) -> int:
+        """The number that the next record will have."""
+
+    @property
+    def backlog(self) -> int:
+        """Records that were accepted and not taken yet, control records included."""
+
+    @property
+    def backlog_drafts(self) -> int:
+        """Those of them that have no number yet."""
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes that are accepted and not released, as the bound counts them."""
