@@ -173,6 +173,9 @@ def node_settings(
         "share.coordinator.state.topic.replication.factor": copies,
         "share.coordinator.state.topic.min.isr": in_sync,
         "group.initial.rebalance.delay.ms": "0",
+        # A killed broker is let in again only when its old session has expired, after 9 s by default.
+        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "500",
         # 128 MB of heap by default: out of memory at once under the small heap of a test
         "log.cleaner.dedupe.buffer.size": "4194304",
     }

@@ -54,8 +54,8 @@ testcontainers_config.ryuk_disabled = True
 class KafkaNode(Broker):
     """One broker and controller in a container.
 
-    The host port is chosen here and fixed for the container's whole life: Docker gives a random published port
-    anew at every start, and a broker started again would advertise a dead one.
+    The host port is chosen here and fixed for the container's whole life: Docker gives a random published
+    port anew at every start, and a broker started again would advertise a dead one.
 
     Args:
         image: What follows the contract of apache/kafka:4.x.
@@ -209,7 +209,7 @@ class KafkaNode(Broker):
 
 
 class KafkaCluster:
-    """Three nodes on a network of their own: three copies of each partition, two of them in sync for an acknowledgement."""
+    """Three nodes on a network of their own: three copies, two of them in sync for an acknowledgement."""
 
     def __init__(self, image: str) -> None:
         hosts = {i: f"kafka{i}" for i in (1, 2, 3)}
@@ -309,7 +309,7 @@ def present(client: Engine, image: str) -> bool:
 
 
 def pull(client: Engine, image: str, silence: float = 15) -> None:
-    """Pulls; gives up after `silence` seconds without progress, where docker-py's own pull waits without bound.
+    """Pulls; gives up after `silence` seconds without progress, where docker-py waits without bound.
 
     Raises:
         BrokerError: The registry refused.
@@ -330,7 +330,7 @@ def pull(client: Engine, image: str, silence: float = 15) -> None:
 
 def owner() -> str:
     """This process, as a label: its id, and the namespace in which the id means something."""
-    return f"{os.readlink('/proc/self/ns/pid')}:{os.getpid()}"
+    return f"{Path('/proc/self/ns/pid').readlink()}:{os.getpid()}"
 
 
 def remove_leftovers(client: Engine) -> None:

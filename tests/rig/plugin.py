@@ -6,8 +6,9 @@
     kafka_cluster   three brokers of the test's own
     prefix          unique per test, for topic names
 
-`@pytest.mark.needs("create_topics", ...)` names what a test asks of the broker (rig.broker.CAPABILITIES); where
-the tier lacks it the test is not run, and counted. Nothing is looked for or started unless a collected test asks.
+`@pytest.mark.needs("create_topics", ...)` names what a test asks of the broker (rig.broker.CAPABILITIES);
+where the tier lacks it the test is not run, and counted. Nothing is looked for or started unless a collected
+test asks.
 """
 
 from __future__ import annotations
@@ -191,10 +192,9 @@ def pytest_terminal_summary(
     terminalreporter.write_line(tier_line(run))
     skipped = [report for report in stats.get("skipped", ()) if report.nodeid not in run.lacking]
     if skipped:
-        reasons = Counter(reason(report) for report in skipped)
-        terminalreporter.write_line(
-            f"skipped for other reasons: {len(skipped)} ({'; '.join(f'{why}: {n}' for why, n in reasons.most_common())})"
-        )
+        reasons = Counter(reason(report) for report in skipped).most_common()
+        listed = "; ".join(f"{why}: {count}" for why, count in reasons)
+        terminalreporter.write_line(f"skipped for other reasons: {len(skipped)} ({listed})")
     if path := os.environ.get(TALLY):
         counts = Counter(
             {name: len(stats.get(name, ())) for name in ("passed", "failed", "error", "skipped")}

@@ -1,7 +1,7 @@
 """A broker with TLS, SASL/SCRAM-SHA-512 and ACLs.
 
-Its client listener takes SCRAM (users made while it runs) and PLAIN (one user, ADMIN, written in the JAAS line):
-the public image's set-up cannot put a SCRAM user into the storage, so the first needs another way in.
+Its client listener takes SCRAM (users made while it runs) and PLAIN (one user, ADMIN, written in the JAAS
+line): the public image's set-up cannot put a SCRAM user into the storage, so the first needs another way in.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class SecureKafka:
         kind: ResourceType = ResourceType.TOPIC,
         prefix: bool = False,
     ) -> None:
-        """Allows `operations` on the topic (or what `kind` says) called `name`, or on all that begin with it."""
+        """Allows `operations` on the topic (or another `kind`) `name`, or on all that begin with it."""
         pattern = ResourcePatternType.PREFIXED if prefix else ResourcePatternType.LITERAL
         rules = [
             AclBinding(kind, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
@@ -127,10 +127,10 @@ class SecureKafka:
         """Takes all ACLs of the user away; returns how many there were."""
         rule = AclBindingFilter(
             ResourceType.ANY,
-            None,
+            None,  # type: ignore[arg-type]  # any name; the client takes it, its annotation does not
             ResourcePatternType.ANY,
             f"User:{user}",
-            None,
+            None,  # type: ignore[arg-type]  # any host
             AclOperation.ANY,
             AclPermissionType.ANY,
         )

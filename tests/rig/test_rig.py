@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer
@@ -23,7 +23,7 @@ QUIET = {
 }
 
 
-def create(conf: dict[str, object], topic: str, partitions: int = 1, copies: int = 1) -> AdminClient:
+def create(conf: dict[str, Any], topic: str, partitions: int = 1, copies: int = 1) -> AdminClient:
     admin = AdminClient(conf)
     admin.create_topics([NewTopic(topic, partitions, copies)])[topic].result(20)
     # metadata lags the creation
@@ -34,7 +34,7 @@ def create(conf: dict[str, object], topic: str, partitions: int = 1, copies: int
 class Sent:
     """Produces numbered records and keeps what became of each."""
 
-    def __init__(self, conf: dict[str, object], topic: str) -> None:
+    def __init__(self, conf: dict[str, Any], topic: str) -> None:
         self.acknowledged: list[int] = []
         self.errors: list[KafkaError] = []
         self._topic = topic
@@ -56,7 +56,7 @@ class Sent:
         return self.producer.flush(60)
 
 
-def read(conf: dict[str, object], topic: str, count: int) -> list[int]:
+def read(conf: dict[str, Any], topic: str, count: int) -> list[int]:
     consumer = Consumer({**conf, "group.id": topic, "auto.offset.reset": "earliest", "log_level": 0})
     consumer.subscribe([topic])
     got: list[int] = []

@@ -1,0 +1,57 @@
+# One command each from a fresh clone; needs python3 (3.10 or later), python3-venv, make and git.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# percent of src's lines and branches that the unit and property tests reach, at least
+COVERAGE ?= 95
+TALLY := .cache/tally
+# options for `auditwire demo`, or for pytest in `make test`
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-8s %s\n", $$1, $$2 }'
+
+demo: $(VENV)/.cli ## a small agent, its events on a broker, and the proof that none is missing (ARGS="--help")
+	@$(BIN)/auditwire demo $(ARGS)
+
+test: $(VENV)/.dev ## all tests, on the best broker that this machine has
+	@mkdir -p $(dir $(TALLY))
+	@rm -f $(TALLY) .coverage .coverage.*
+	@echo "== unit and property tests =="
+	@AUDITWIRE_TEST_TALLY=$(TALLY) $(BIN)/coverage run -m pytest tests/unit $(ARGS)
+	@$(BIN)/coverage combine -q
+	@echo "== branch coverage of src by the unit and property tests =="
+	@$(BIN)/coverage report --fail-under=$(COVERAGE)
+	@echo "== integration tests =="
+	@AUDITWIRE_TEST_TALLY=$(TALLY) $(BIN)/python -m pytest tests/integration tests/rig $(ARGS)
+
+check: $(VENV)/.dev ## lint, format, types, order of imports
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## put the code into the form that `make check` wants
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+clean: ## remove what the other targets made; container images stay
+	rm -rf $(VENV) .cache .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Two stamps in one environment: the demo need not wait for the tools of the tests.
+$(VENV)/.cli: pyproject.toml | $(VENV)/bin/pip
+	@echo "installing auditwire[cli] into $(VENV)"
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[cli]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/pip
+	@echo "installing auditwire[dev] into $(VENV)"
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.cli
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -m venv $(VENV)
