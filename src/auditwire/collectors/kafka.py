@@ -26,11 +26,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from auditwire.collectors.base import Managed
 from auditwire.collectors.lifetime import register, unregister
 from auditwire.delivery.client import Client
+from auditwire.delivery.notes import Notes
 from auditwire.delivery.partitioner import PARTITIONERS
 from auditwire.delivery.sender import Sender
 from auditwire.delivery.settings import producer_config
 from auditwire.delivery.topics import Directory, TopicSettings
-from auditwire.errors import AuditwireError, CollectorClosed, ConfigurationError, EncodingError, FlushTimeout, JournalFull
+from auditwire.errors import (
+    AuditwireError,
+    CollectorClosed,
+    ConfigurationError,
+    EncodingError,
+    FlushTimeout,
+    JournalFull,
+)
 from auditwire.events import ALL_TYPES, AuditEvent
 from auditwire.ids import uuid7
 from auditwire.journal import MemoryJournal
@@ -62,11 +70,12 @@ _JOIN_SECONDS = 2.0
 class _Stream:
     """One stream and all that belongs to it. A forked child begins another and never touches its parent's."""
 
-    __slots__ = ("client", "drafter", "journal", "pid", "sender", "thread")
+    __slots__ = ("client", "drafter", "journal", "notes", "pid", "sender", "thread")
 
     def __init__(
-        self, drafter: Drafter, journal: MemoryJournal, client: Client, sender: Sender
+        self, drafter: Drafter, journal: MemoryJournal, client: Client, sender: Sender, notes: Notes
     ) -> None:
+        self.notes = notes
         self.drafter = drafter
         self.journal = journal
         self.client = client
@@ -78,8 +87,8 @@ class _Stream:
 class KafkaCollector(Managed):
     """Sends every event to its type's own topic.
 
-    Safe for any number of threads, for signal handlers and finalisers; after a fork the child has a stream of its
-    own. Construction reaches no broker: it returns at once when none is there.
+    Safe for any number of threads, for signal handlers and finalisers; after a fork the child has a stream of
+    its own. Construction reaches no broker: it returns at once when none is there.
 
     Args:
         bootstrap_servers: ``host:port``, several with commas. May stand in ``config`` instead.
@@ -95,12 +104,14 @@ class KafkaCollector(Managed):
         headers: ``"cloudevents"``, or ``"none"`` for records without headers.
         create_topics: True makes missing topics as :class:`TopicSettings` has them; False never makes any; a
             ``TopicSettings`` of your own makes them so.
-        journal: None, in memory: what is not acknowledged is lost with the process. (A journal on disk is not in
+        journal: None, in memory: what is not acknowledged is lost with the process. (A journal on disk is not
+        in
             this version.)
         journal_bytes: Room for what waits; 64 MiB, at least 2 MiB. Each record counts its bytes and 400 more.
-        on_full: When there is no room: ``"block"`` waits up to ``full_timeout`` seconds, once until room comes
-            back, and never on a thread with a running event loop; ``"drop_newest"`` refuses at once. Either way a
-            refused event raises JournalFull and is written down as lost.
+        on_full: When there is no room: ``"block"`` waits up to ``full_timeout`` seconds, once until room
+        comes
+            back, and never on a thread with a running event loop; ``"drop_newest"`` refuses at once. Either
+            way a refused event raises JournalFull and is written down as lost.
         full_timeout: Seconds; 5.0.
         exit_timeout: Seconds that the interpreter's exit may wait for a collector that was not closed; 10.0.
 
@@ -152,15 +163,12 @@ class KafkaCollector(Managed):
         self._start(self._stream)
         register(self)
 
-    # -- streams -----------------------------------------------------------------------------------------------------
+    # -- streams ----------------------------------------------------------------------------------------
 
     def _open(self, parent: str | None) -> _Stream:
         stream_id = uuid7()
-        notes: list[Sender] = []
-        encoder = FastavroEncoder(
-            on_coerced=lambda field: notes[0].note_coerced(field),
-            on_truncated=lambda field: notes[0].note_truncated(field),
-        )
+        notes = Notes()
+        encoder = FastavroEncoder(on_coerced=notes.coerced, on_truncated=notes.truncated)
         drafter = Drafter(stream_id, encoder, self._prefix, self._topics)
         journal = MemoryJournal(self._capacity, on_full=self._on_full, full_timeout=self._full_timeout)
         client = Client(self._config, self._callbacks, time.monotonic)
@@ -177,12 +185,12 @@ class KafkaCollector(Managed):
             directory,
             ledger,
             drafter,
+            notes,
             hash_key=PARTITIONERS[self._config["partitioner"]],
             source=(self._source or source_of(self._service, stream_id)) if self._headers != "none" else None,
             capacity=self._capacity,
         )
-        notes.append(sender)
-        return _Stream(drafter, journal, client, sender)
+        return _Stream(drafter, journal, client, sender, notes)
 
     def _start(self, stream: _Stream) -> None:
         with self._starting:
@@ -209,14 +217,14 @@ class KafkaCollector(Managed):
     def after_fork(self) -> None:
         """In the child: leave everything of the parent's alone, for good.
 
-        Destroying the parent's producer here would wait for threads that do not exist; so nothing of it is ever
-        collected. The lock may have been held by a thread that does not exist either.
+        Destroying the parent's producer here would wait for threads that do not exist; so nothing of it is
+        ever collected. The lock may have been held by a thread that does not exist either.
         """
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._stream))
         self._starting = threading.RLock()
         self._stream.pid = -1
 
-    # -- the collector -----------------------------------------------------------------------------------------------
+    # -- the collector ----------------------------------------------------------------------------------
 
     @property
     def stream_id(self) -> str:
@@ -237,10 +245,10 @@ class KafkaCollector(Managed):
         try:
             stream.journal.append(stream.drafter.draft(as_audit_event(event)))
         except AuditwireError as error:
-            stream.sender.note_loss(_REASONS.get(type(error), "refused"))
+            stream.notes.lost(_REASONS.get(type(error), "refused"))
             raise
         except Exception as error:
-            stream.sender.note_loss("encoding")
+            stream.notes.lost("encoding")
             raise EncodingError(f"the event could not be encoded: {type(error).__name__}: {error}") from error
 
     def flush(self, timeout: float = 30.0) -> None:
@@ -255,7 +263,7 @@ class KafkaCollector(Managed):
         stream = self._current()
         deadline = time.monotonic() + timeout
         if threading.current_thread() is stream.thread:
-            raise AuditwireError("flush was called by a callback on the sender's own thread: it would wait for itself")
+            raise AuditwireError("flush was called by a callback on the sender's thread: it would never end")
         if not self._reached(stream, stream.journal.barrier(), deadline):
             raise self._flush_timeout(stream, timeout)
 
@@ -269,7 +277,7 @@ class KafkaCollector(Managed):
         stream.journal.withdraw(barrier)
         return stream.sender.finished and not stream.sender.pending
 
-    async def aflush(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - the same bound as flush's
+    async def aflush(self, timeout: float = 30.0) -> None:
         """``flush`` in a worker thread, so that the event loop goes on."""
         await asyncio.to_thread(self.flush, timeout)
 
@@ -297,7 +305,7 @@ class KafkaCollector(Managed):
         if stream.sender.pending:
             raise self._flush_timeout(stream, timeout)
 
-    async def aclose(self, timeout: float = 10.0) -> None:  # noqa: ASYNC109 - the same bound as close's
+    async def aclose(self, timeout: float = 10.0) -> None:
         """``close`` in a worker thread, so that the event loop goes on."""
         await asyncio.to_thread(self.close, timeout)
 
@@ -315,7 +323,7 @@ class KafkaCollector(Managed):
             self._stream.sender.run()  # its thread could not start, or died with the interpreter: on this one
 
     def abandoned(self) -> int | None:
-        """Records that were accepted and never acknowledged; None when the collector has no stream in this process."""
+        """Records accepted and never acknowledged; None when there is no stream in this process."""
         return self._stream.sender.pending if self._stream.pid == os.getpid() else None
 
     def health(self) -> Health:
@@ -363,7 +371,8 @@ def _check_topics(prefix: str, topics: Mapping[str, str] | None) -> None:
         raise ConfigurationError("prefix", f"{prefix!r} cannot begin a topic's name (letters, digits, . _ -)")
     for event_type, topic in (topics or {}).items():
         if event_type not in ALL_TYPES:
-            raise ConfigurationError(f"topics[{event_type!r}]", f"no such event type; there are {', '.join(ALL_TYPES)}")
+            known = ", ".join(ALL_TYPES)
+            raise ConfigurationError(f"topics[{event_type!r}]", f"no such event type; there are {known}")
         if not topic or not set(topic) <= _TOPIC_CHARACTERS or len(topic) > _TOPIC_LENGTH:
             raise ConfigurationError(f"topics[{event_type!r}]", f"{topic!r} is no topic's name")
 

@@ -1,7 +1,7 @@
 """The ends and the splits of a process: interpreter exit, multiprocessing children, fork.
 
-In come collectors that own a background thread; at exit each is closed within its ``exit_timeout``, all at the same
-time, and what a memory journal loses is said on stderr with the count.
+In come collectors that own a background thread; at exit each is closed within its ``exit_timeout``, all at
+the same time, and what a memory journal loses is said on stderr with the count.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ reports. So every callback, the user's own included, is guarded: counted, logged
 from __future__ import annotations
 
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -115,7 +116,8 @@ class Client:
         """Leave the producer behind and begin another.
 
         Raises:
-            ConfigurationError: librdkafka refuses now what it took before, for example a certificate that is gone.
+            ConfigurationError: librdkafka refuses now what it took before, for example a certificate that is
+            gone.
         """
         self.abandon()
         self.producer = self._new()
@@ -128,7 +130,7 @@ class Client:
             try:
                 old.purge()
                 old.poll(0)
-            except Exception:
+            except Exception:  # noqa: BLE001 - it is dropped either way; fault() logs
                 self.fault("a producer could not be purged")
 
     def admin(self) -> Any:
@@ -148,7 +150,7 @@ class Client:
         if self.producer is not None:
             self.producer.set_sasl_credentials(username, password)
 
-    # -- what went wrong -------------------------------------------------------------------------------------------
+    # -- what went wrong --------------------------------------------------------------------------------
 
     def _on_error(self, error: KafkaError) -> None:
         self.note(error)
@@ -170,12 +172,12 @@ class Client:
         self.faults += 1
         self.last_error = what
         if self._throttle.may(what, self._monotonic()):
-            log.exception("%s", what)
+            log.error("%s", what, exc_info=sys.exc_info())
 
     def _guard(self, callback: Callable[..., Any], *args: Any) -> None:
         try:
             callback(*args)
-        except Exception:
+        except Exception:  # noqa: BLE001 - see the module; fault() logs
             self.fault(f"the callback {getattr(callback, '__name__', callback)!r} raised")
 
     def _guarded(self, name: str) -> Callable[..., None] | None:

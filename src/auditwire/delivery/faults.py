@@ -43,7 +43,7 @@ _FAULTS: Mapping[int, Fault] = {
     KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND: Fault.RETRY,
     KafkaError.REQUEST_TIMED_OUT: Fault.RETRY,
     KafkaError.NETWORK_EXCEPTION: Fault.RETRY,
-    KafkaError._MSG_TIMED_OUT: Fault.RETRY,  # noqa: SLF001 - librdkafka's local codes are public, with an underscore
+    KafkaError._MSG_TIMED_OUT: Fault.RETRY,  # noqa: SLF001 - librdkafka's local codes
     KafkaError._TRANSPORT: Fault.RETRY,  # noqa: SLF001
     KafkaError._TIMED_OUT: Fault.RETRY,  # noqa: SLF001
     KafkaError._PURGE_QUEUE: Fault.RETRY,  # noqa: SLF001

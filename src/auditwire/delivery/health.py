@@ -8,8 +8,8 @@ from typing import Any, Literal
 __all__ = ["Health", "State"]
 
 State = Literal["ok", "degraded", "failing", "closed"]
-"""``ok``: delivering or idle. ``degraded``: topics are parked, or events were lost, withheld or cut. ``failing``: nothing was
-acknowledged for 10 s though something waits. ``closed``: after ``close``."""
+"""``ok``: delivering or idle. ``degraded``: topics are parked, or events were lost, withheld or cut.
+``failing``: nothing was acknowledged for 10 s though something waits. ``closed``: after ``close``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """One lane for each partition: what waits for it, what is on its way, and how much may be.
 
-A partition that does not answer gets no more records, and the others go on; for that the sender keeps a window for
-each partition, which opens as acknowledgements come (as TCP's slow start does) and closes when they do not.
-Otherwise one dead partition would fill the producer's queue, which all partitions share.
+A partition that does not answer gets no more records, and the others go on; for that the sender keeps a
+window for each partition, which opens as acknowledgements come (as TCP's slow start does) and closes when
+they do not. Otherwise one dead partition would fill the producer's queue, which all partitions share.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Lane:
         self.narrow = None
 
     def forget_sent(self) -> tuple[list[Record], list[Record]]:
-        """A new producer begins: of what was on its way, what arrived and what is to be produced again, in order.
+        """A new producer begins: what of the records on their way arrived, and what is to go again, in order.
 
         Reports of one partition come in order, so that in a chunk without failures the first ones arrived.
         """

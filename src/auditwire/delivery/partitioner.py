@@ -1,8 +1,8 @@
 """The partition of a key, as Java clients compute it.
 
-The sender has to know a record's partition before it is produced (a partition that does not answer gets no more,
-the others go on), so it computes what librdkafka's partitioners would. Same key, same partition as with the
-JVM's default partitioner is what makes topics co-partitioned, and joins possible.
+The sender has to know a record's partition before it is produced (a partition that does not answer gets no
+more, the others go on), so it computes what librdkafka's partitioners would. Same key, same partition as with
+the JVM's default partitioner is what makes topics co-partitioned, and joins possible.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Records to topics, topics to partitions, partitions to the producer, and reports back.
 
-In come numbered records; out go calls of ``produce``, and for each record exactly one of two answers to the sender:
-``on_acked`` or ``on_poison``. A record that gets neither stays in its lane and is produced again.
+In come numbered records; out go calls of ``produce``, and for each record exactly one of two answers to the
+sender: ``on_acked`` or ``on_poison``. A record that gets neither stays in its lane and is produced again.
 
-A topic is *parked* while it cannot take records (missing, not authorised, against a policy): its records wait, the
-others go on, and it is tried again with growing pauses, one record first.
+A topic is *parked* while it cannot take records (missing, not authorised, against a policy): its records
+wait, the others go on, and it is tried again with growing pauses, one record first.
 """
 
 from __future__ import annotations
@@ -110,10 +110,12 @@ class Router:
         self._active: dict[Lane, _Topic] = {}
         self._hashes: dict[bytes, int] = {}
         self._unreachable_until = 0.0
-        self._generation = client.generation
+        self._renew_at = 0.0
+        self._renew_pause = 0.0
         self.resent = 0
+        """Records that were produced more than once."""
 
-    # -- in ------------------------------------------------------------------------------------------------------
+    # -- in ---------------------------------------------------------------------------------------------
 
     def put(self, record: Record) -> None:
         """Take a record; it stays here until one of the two answers."""
@@ -144,12 +146,14 @@ class Router:
         """Topic -> why it takes no records."""
         return {t.name: t.reason for t in list(self._topics.values()) if t.reason is not None}
 
-    # -- out -----------------------------------------------------------------------------------------------------
+    # -- out --------------------------------------------------------------------------------------------
 
     def pump(self, now: float) -> int:
         """Produce what may be produced now; how many records were."""
-        if self._client.fatal is not None or self._generation != self._client.generation:
-            self._begin_again()
+        if self._client.fatal is not None:
+            if now < self._renew_at:
+                return 0
+            self._begin_again(now)
         for topic in self._topics.values():
             if now >= topic.check_at and (topic.waiting or topic.partitions) and now >= topic.retry_at:
                 self._look_up(topic, now)
@@ -219,7 +223,7 @@ class Router:
         else:
             lane.not_before = now + PAUSE
 
-    # -- reports ---------------------------------------------------------------------------------------------------
+    # -- reports ----------------------------------------------------------------------------------------
 
     def _report_to(self, chunk: Chunk) -> Callable[[Any, Any], None]:
         client, records, user = self._client, chunk.records, self._client.on_delivery
@@ -235,7 +239,7 @@ class Router:
                             client.fatal = str(error)
                     if chunk.reported == len(records):
                         self._settle(chunk)
-            except Exception:
+            except Exception:  # noqa: BLE001 - must not leave a callback; fault() logs
                 client.fault("a delivery report could not be handled")
             if user is not None:
                 user(error, message)
@@ -249,6 +253,7 @@ class Router:
         lane.settled(chunk, now)
         if not chunk.failures:
             self._recovered(topic)
+            self._renew_pause = 0.0
             self._on_acked(chunk.records)
             return
         again: list[Record] = []
@@ -297,10 +302,11 @@ class Router:
         self.resent += len(records)
         lane.put_back(records)
 
-    def _begin_again(self) -> None:
-        """The producer is of no more use: everything on its way goes back into its lane."""
-        if self._client.fatal is not None:
-            log.error("the producer failed for good (%s): another one begins", self._client.fatal)
+    def _begin_again(self, now: float) -> None:
+        """The producer is of no more use: everything on its way goes back into its lane, for another one."""
+        log.error("the producer failed for good (%s): another one begins", self._client.fatal)
+        self._renew_pause = min(RETRY_LAST, max(RETRY_FIRST, self._renew_pause * 2))
+        self._renew_at = now + self._renew_pause
         for topic in self._topics.values():
             for lane in topic.lanes.values():
                 arrived, again = lane.forget_sent()
@@ -310,11 +316,9 @@ class Router:
                     self.resent += len(again)
                     lane.put_back(again)
                     self._active[lane] = topic
-        if self._client.fatal is not None:
-            self._client.renew()
-        self._generation = self._client.generation
+        self._client.renew()
 
-    # -- topics ----------------------------------------------------------------------------------------------------
+    # -- topics -----------------------------------------------------------------------------------------
 
     def _look_up(self, topic: _Topic, now: float) -> None:
         if now < self._unreachable_until:
@@ -344,9 +348,7 @@ class Router:
         topic.pause = min(RETRY_LAST, max(RETRY_FIRST, topic.pause * 2))
         topic.retry_at = topic.check_at = now + topic.pause
         if topic.reason != reason:
-            log.warning(
-                "topic %s takes no records (%s): they wait, and are tried again", topic.name, reason
-            )
+            log.warning("topic %s takes no records (%s): they wait, and are tried again", topic.name, reason)
         topic.reason = reason
 
     def _recovered(self, topic: _Topic) -> None:
@@ -366,4 +368,4 @@ class Router:
             waiting.extend(lane.backlog)
             lane.backlog.clear()
             self._active.pop(lane, None)
-        topic.waiting.extendleft(reversed(sorted(waiting)))
+        topic.waiting.extendleft(sorted(waiting, reverse=True))

@@ -4,8 +4,8 @@ One loop, whether all is well, the broker is away, or the collector is closing::
 
     control records due -> take from the journal -> digest and number -> produce -> poll -> move the mark
 
-It never raises: what goes wrong is counted, logged and tried again. ``step`` is one round without any waiting, so
-that tests need neither threads nor time.
+It never raises: what goes wrong is counted, logged and tried again. ``step`` is one round without
+waiting, so that tests need neither threads nor time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from auditwire.delivery.health import Health
 from auditwire.delivery.router import Router
 from auditwire.delivery.window import AckWindow
-from auditwire.events import CONTROL_TYPES, LossEvent, QuarantineEvent, now_us
+from auditwire.events import CONTROL_TYPES, LossEvent, QuarantineEvent
 from auditwire.stream import type_key
 from auditwire.wire import frame_single_object, headers, schema_for
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from auditwire.delivery.client import Client
     from auditwire.delivery.health import State
+    from auditwire.delivery.notes import Notes
     from auditwire.delivery.topics import Directory
     from auditwire.events import AuditEvent
     from auditwire.journal import Barrier, Journal, Record
@@ -61,7 +62,7 @@ STALLED_SECONDS = 10.0
 
 
 class Sender:
-    """See the module. ``note_*``, ``close``, ``health`` and the properties are for any thread.
+    """See the module. ``close``, ``health`` and the properties are for any thread.
 
     Args:
         journal: Where records come from.
@@ -69,6 +70,7 @@ class Sender:
         directory: The topics and their partitions.
         ledger: What no checkpoint lists yet.
         drafter: Encodes control records.
+        notes: What callers' threads counted.
         hash_key: The partitioner's hash.
         source: The ``ce_source`` header; None sends no headers.
         monotonic: Clock, seconds.
@@ -83,6 +85,7 @@ class Sender:
         directory: Directory,
         ledger: Ledger,
         drafter: Drafter,
+        notes: Notes,
         *,
         hash_key: Callable[[bytes], int],
         source: str | None,
@@ -116,8 +119,7 @@ class Sender:
         self._barriers: deque[Barrier] = deque()
         self._taken_at: deque[tuple[int, float]] = deque()  # (end of a batch, when it was taken)
         self._stands_for: dict[int, Record] = {}  # sequence of a quarantine record -> what it stands for
-        self._notes: deque[tuple[str, str, int]] = deque()  # (kind, reason or field, microseconds)
-        self._losses: dict[str, list[int]] = {}  # reason -> count, first, last: not written down yet
+        self._notes = notes
         self._loss_at = 0.0
         self._control_at = 0.0
         self._done = 0
@@ -125,28 +127,13 @@ class Sender:
         self._control_done = 0
         self._progress_at = monotonic()
         self._wait = WAIT_FIRST
-        self._lost: Counter[str] = Counter()
-        self._coerced: Counter[str] = Counter()
-        self._truncated: Counter[str] = Counter()
         self._quarantined: Counter[str] = Counter()
         self._deadline: float | None = None  # set by close
         self._half_time = 0.0
         self._sealed_at: int | None = None  # sequence of the closing checkpoint
         self.finished = False
 
-    # -- any thread --------------------------------------------------------------------------------------------------
-
-    def note_loss(self, reason: str) -> None:
-        """An event was refused before it was accepted."""
-        self._notes.append(("lost", reason, now_us()))
-
-    def note_coerced(self, field: str) -> None:
-        """A value did not fit its field and was converted."""
-        self._notes.append(("coerced", field, 0))
-
-    def note_truncated(self, field: str) -> None:
-        """A value was cut because its record was too large."""
-        self._notes.append(("truncated", field, 0))
+    # -- any thread -------------------------------------------------------------------------------------
 
     def close(self, deadline: float) -> None:
         """Accept nothing more, deliver what is there, write the closing checkpoint, and end the loop.
@@ -183,9 +170,7 @@ class Sender:
             oldest = now - self._taken_at[0][1] if pending else 0.0
         except IndexError:
             oldest = 0.0
-        lost, coerced, truncated = Counter(self._lost), Counter(self._coerced), Counter(self._truncated)
-        for kind, what, _ in list(self._notes):
-            {"lost": lost, "coerced": coerced, "truncated": truncated}[kind][what] += 1
+        lost, coerced, truncated = self._notes.totals()
         parked = self.parked
         state: State = "ok"
         if parked or lost or truncated or self._quarantined:
@@ -204,9 +189,9 @@ class Sender:
             pending_bytes=self._journal.pending_bytes,
             capacity_bytes=self._capacity,
             oldest_seconds=max(0.0, oldest),
-            lost=dict(lost),
-            coerced=dict(coerced),
-            truncated=dict(truncated),
+            lost=lost,
+            coerced=coerced,
+            truncated=truncated,
             parked=parked,
             quarantined=dict(self._quarantined),
             resent=self._router.resent,
@@ -215,14 +200,14 @@ class Sender:
             last_error=self._client.last_error,
         )
 
-    # -- the loop ----------------------------------------------------------------------------------------------------
+    # -- the loop ---------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Until closed. Whatever happens, the loop goes on."""
         while not self.finished:
             try:
                 self._rest(busy=self.step())
-            except Exception:
+            except Exception:  # noqa: BLE001, PERF203 - the loop goes on whatever happens; fault() logs
                 self._client.fault("the sender stumbled and goes on")
                 self._sleep(WAIT_LAST)
         self._client.abandon()
@@ -237,7 +222,9 @@ class Sender:
         self._barriers.extend(self._journal.barriers())
         produced = self._router.pump(now)
         producer = self._client.producer
-        if self._barriers or self._deadline is not None:
+        if producer is None:  # the next one could not be made yet; the router tries again
+            self._sleep(WAIT_LAST)
+        elif self._barriers or self._deadline is not None:
             producer.flush(FLUSH_SLICE)
         else:
             producer.poll(0)
@@ -256,12 +243,13 @@ class Sender:
         elif self._window.low < self._window.end:
             # a wait in C for acknowledgements, longer and longer while there are none: an outage costs little
             before = self._done
-            self._client.producer.poll(self._wait)
+            if self._client.producer is not None:
+                self._client.producer.poll(self._wait)
             self._wait = WAIT_FIRST if self._done != before else min(WAIT_LAST, self._wait * 2)
         elif self._deadline is None:
             now = self._monotonic()
             due = self._ledger.next_due(now) if now >= self._control_at else self._control_at - now
-            if self._losses or self._notes:
+            if self._notes:
                 due = min(due, max(0.0, self._loss_at - now))
             self._journal.wait(min(IDLE, max(0.0, due)))
 
@@ -290,7 +278,7 @@ class Sender:
                 return
             barriers.popleft().release()
 
-    # -- records and answers -----------------------------------------------------------------------------------------
+    # -- records and answers ----------------------------------------------------------------------------
 
     def _value_of(self, record: Record) -> bytes:
         frame = self._frames.get(record.event_type)
@@ -341,14 +329,14 @@ class Sender:
         self._stands_for[sequence] = record
         self._quarantined[reason] += 1
         log.error(
-            "the broker refuses record %d (%s, event %s, %d bytes) on topic %s for good (%s): it is withheld, "
-            "quarantine record %d says so",
+            "the broker refuses record %d (%s, event %s, %d bytes) on topic %s for good (%s): "
+            "it is withheld, quarantine record %d says so",
             *(record.sequence, record.event_type, record.event_id, len(record.body), record.topic, reason),
             sequence,
         )
         return True
 
-    # -- control records ---------------------------------------------------------------------------------------------
+    # -- control records --------------------------------------------------------------------------------
 
     def _append_control(self, event: AuditEvent) -> int | None:
         if self._sealed_at is not None:
@@ -359,8 +347,8 @@ class Sender:
         return sequence
 
     def _write_control(self, now: float) -> None:
-        self._read_notes()
-        if self._losses and now >= self._loss_at:
+        self._notes.read()
+        if self._notes.losses and now >= self._loss_at:
             self._write_losses(now)
         if now >= self._control_at and self._sealed_at is None:
             reason = self._ledger.due(now)
@@ -378,29 +366,16 @@ class Sender:
                 self._sealed_at = sequence
         return sequence
 
-    def _read_notes(self) -> None:
-        notes = self._notes
-        while notes:
-            kind, what, at = notes[0]
-            if kind == "lost":
-                self._lost[what] += 1
-                loss = self._losses.setdefault(what, [0, at, at])
-                loss[0] += 1
-                loss[1], loss[2] = min(loss[1], at), max(loss[2], at)
-            elif kind == "coerced":
-                self._coerced[what] += 1
-            else:
-                self._truncated[what] += 1
-            notes.popleft()
-
     def _write_losses(self, now: float) -> None:
         self._loss_at = now + LOSS_SECONDS
-        for reason, (count, first, last) in list(self._losses.items()):
-            event = LossEvent(count=count, reason=reason, first_lost_us=first, last_lost_us=last)
+        for reason, loss in list(self._notes.losses.items()):
+            event = LossEvent(
+                count=loss.count, reason=reason, first_lost_us=loss.first, last_lost_us=loss.last
+            )
             if self._append_control(event) is not None:
-                del self._losses[reason]
+                del self._notes.losses[reason]
 
-    # -- the end -----------------------------------------------------------------------------------------------------
+    # -- the end ----------------------------------------------------------------------------------------
 
     def _close_down(self) -> None:
         """Flush, closing checkpoint, flush; each at most until its half of the time is over."""
@@ -409,10 +384,10 @@ class Sender:
         if self._sealed_at is None:
             all_taken = not self._journal.backlog
             if all_taken and (self._window.low == self._window.end or now >= self._half_time):
-                self._read_notes()
-                if self._losses:
+                self._notes.read()
+                if self._notes.losses:
                     self._write_losses(now)
-                    if not self._losses:
+                    if not self._notes.losses:
                         return  # taken and listed in the next round, before the closing checkpoint
                 self._checkpoint("close", now)
                 return

@@ -69,7 +69,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (
         ("message.timeout.ms", "delivery.timeout.ms"),
         lambda v: _is(v, 0),
-        "must stay 0: a timeout would give up on events while the broker is away; the journal's size is the bound",
+        "must stay 0: a timeout would give up on events while the broker is away; the journal is the bound",
     ),
     (
         ("delivery.report.only.error",),
@@ -83,7 +83,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     ),
     (
         ("retries", "message.send.max.retries"),
-        lambda v: str(v).isdigit() and int(v) >= 2147483647,  # noqa: PLR2004 - librdkafka's default, the largest
+        lambda v: str(v).isdigit() and int(v) >= 2147483647,  # noqa: PLR2004 - the default, and the largest
         "must stay at its default: a broker that is away for long would exhaust them",
     ),
     (
@@ -102,13 +102,26 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
 def producer_config(
     bootstrap_servers: str | None, config: Mapping[str, Any] | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """librdkafka's configuration for the producer, and the user's callbacks beside it.
+    """Librdkafka's configuration for the producer, and the user's callbacks beside it.
 
     Raises:
         ConfigurationError: A setting would break a promise, or no broker is named.
     """
     user = dict(config or {})
     callbacks = {name: user.pop(name) for name in CALLBACKS if user.get(name) is not None}
+    _check(user, callbacks)
+    merged = {**DEFAULTS, **user}
+    for names, _, _ in _RULES:  # two spellings of one property: ours goes where the user's stands
+        spelled = [name for name in names if name in user]
+        if spelled:
+            for name in names:
+                if name not in spelled:
+                    merged.pop(name, None)
+    _set_bootstrap(merged, bootstrap_servers)
+    return merged, callbacks
+
+
+def _check(user: Mapping[str, Any], callbacks: Mapping[str, Any]) -> None:
     for name, callback in callbacks.items():
         if name == "logger":
             if not isinstance(callback, logging.Logger):
@@ -119,15 +132,6 @@ def producer_config(
         for name in names:
             if name in user and not accepts(user[name]):
                 raise ConfigurationError(name, f"{redact(name, user[name])!r} is refused: {why}")
-    merged = {**DEFAULTS, **user}
-    for names, _, _ in _RULES:  # two spellings of one property: ours goes where the user's stands
-        spelled = [name for name in names if name in user]
-        if spelled:
-            for name in names:
-                if name not in spelled:
-                    merged.pop(name, None)
-    _set_bootstrap(merged, bootstrap_servers)
-    return merged, callbacks
 
 
 def client_config(producer: Mapping[str, Any]) -> dict[str, Any]:

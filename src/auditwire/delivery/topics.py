@@ -1,7 +1,7 @@
 """The audit topics: how they are made, and how many partitions they have.
 
-Same number of partitions everywhere, so that topics are co-partitioned and can be joined by session; retention
-of 400 days, because audit rules ask for six to twelve months.
+Same number of partitions everywhere, so that topics are co-partitioned and can be joined by session;
+retention of 400 days, because audit rules ask for six to twelve months.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import NewTopic
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined] # not in its __all__
 
 from auditwire.errors import ConfigurationError
 
@@ -85,7 +85,8 @@ def create_topics(
     """Make the topics that are missing; those that exist are left as they are.
 
     Args:
-        admin: A ``confluent_kafka.admin.AdminClient``. Keep a reference of your own: one that is collected fails
+        admin: A ``confluent_kafka.admin.AdminClient``. Keep a reference of your own: one that is collected
+        fails
             its pending requests.
         names: The topics.
         settings: How they are made.
@@ -109,7 +110,7 @@ def create_topics(
         try:
             future.result(timeout)
             results[name] = None
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is reported by topic
+        except Exception as error:  # noqa: BLE001, PERF203 - whatever it is, it is reported by topic
             results[name] = _refusal(error)
     return results
 

@@ -51,7 +51,8 @@ class Record(NamedTuple):
 class Barrier:
     """A mark among the drafts: every event accepted before it has a lower number than ``sequence``.
 
-    The sender sets ``sequence`` when it reaches the mark, and releases the mark when everything below is done.
+    The sender sets ``sequence`` when it reaches the mark, and releases the mark when everything below is
+    done.
     """
 
     __slots__ = ("_lock", "sequence")
@@ -76,8 +77,9 @@ class Barrier:
 class Waiters:
     """Threads that wait for something another thread does, without a lock that both take.
 
-    ``threading.Condition`` would deadlock where a signal handler emits inside an emit: its lock is held by the
-    frame below. Here each waiter has a lock of its own, and the queue of them is changed by single C calls.
+    ``threading.Condition`` would deadlock where a signal handler emits inside an emit: its lock is held by
+    the frame below. Here each waiter has a lock of its own, and the queue of them is changed by single C
+    calls.
     """
 
     __slots__ = ("_waiting",)
@@ -111,15 +113,15 @@ class Waiters:
         while self._waiting:
             try:
                 self._waiting.popleft().release()
-            except IndexError:  # another thread, or the waiter itself, was quicker
+            except IndexError:  # noqa: PERF203 - another thread, or the waiter itself, was quicker
                 return
 
 
 class Journal(Protocol):
     """The contract between those who emit and the one sender.
 
-    ``append``, ``barrier`` and the properties are for any thread, signal handlers and finalisers included; all
-    other methods are for the sender's thread.
+    ``append``, ``barrier`` and the properties are for any thread, signal handlers and finalisers included;
+    all other methods are for the sender's thread.
     """
 
     def append(self, draft: Draft) -> None:

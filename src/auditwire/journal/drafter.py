@@ -71,6 +71,6 @@ def _key(session: object) -> bytes:
 
 def _microseconds(value: object) -> int:
     try:
-        return int(value)  # type: ignore[call-overload, no-any-return] # whatever it is, Kafka's timestamp is clamped
+        return int(value)  # type: ignore[call-overload, no-any-return] # any value
     except (TypeError, ValueError, OverflowError):
         return 0

@@ -1,19 +1,19 @@
 """The journal in memory: a bounded queue, lost with the process.
 
-**Why there is no lock.** ``append`` puts a draft at the end of a ``deque``: one C call, which happens whole or
-not at all, whatever signal arrives. A draft's number is its place in the queue, given by the sender when it
-takes the draft out, so that there is no counter that could disagree with the queue. A signal handler, a
+**Why there is no lock.** ``append`` puts a draft at the end of a ``deque``: one C call, which happens whole
+or not at all, whatever signal arrives. A draft's number is its place in the queue, given by the sender when
+it takes the draft out, so that there is no counter that could disagree with the queue. A signal handler, a
 finaliser or a logging handler that emits inside an emit just appends too. Nothing can deadlock, for nothing
 is locked.
 
 **How bytes are bounded.** ``_in`` grows by each draft's size behind its append, ``_out`` by what the sender
-releases. An exception that a signal handler raises between the append and the addition leaves them apart by one
-draft; the sender knows the exact size of what it holds and puts the difference right whenever it finds the
+releases. An exception that a signal handler raises between append and addition leaves them apart by
+one draft; the sender knows the exact size of what it holds and puts the difference right whenever it finds the
 queue empty (``_reconcile``).
 
-**How a late append is told from a lost one.** ``seal`` is a flag; a thread that looked at it before it was set may
-append after the sender's last take. It therefore looks again behind its append, and takes its draft back. When
-the draft is no longer there, the sender has it, and it was accepted.
+**How a late append is told from a lost one.** ``seal`` is a flag; a thread that looked at it before it was
+set may append after the sender's last take. It therefore looks again behind its append, and takes its draft
+back. When the draft is no longer there, the sender has it, and it was accepted.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ class MemoryJournal:
     Args:
         capacity: Bytes that may wait, 64 MiB by default; each record counts its bytes and 400 more.
         on_full: ``"block"`` waits for room, ``"drop_newest"`` refuses at once.
-        full_timeout: Seconds that ``"block"`` waits, once per full period: the first append that waits in vain
-            ends the patience, until room comes back. An append on a thread with a running event loop, or by the
-            sender itself, never waits.
+        full_timeout: Seconds that ``"block"`` waits, once per full period: the first append that waits in
+        vain
+            ends the patience, until room comes back. An append on a thread with a running event loop, or by
+            the sender itself, never waits.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class MemoryJournal:
         self._signal: SimpleQueue[None] = SimpleQueue()  # its put is safe in signal handlers and finalisers
         self._reader: int | None = None
 
-    # -- any thread --------------------------------------------------------------------------------------------
+    # -- any thread -------------------------------------------------------------------------------------
 
     def append(self, draft: Draft) -> None:
         size = draft.size
@@ -87,7 +88,7 @@ class MemoryJournal:
         self._inbox.append(draft)
         self._in += size
         if self._sealed:
-            self._take_back(draft, size)
+            self._take_back(draft, size)  # type: ignore[unreachable] # another thread set it
         if self._idle:
             self.wake()
 
@@ -153,7 +154,7 @@ class MemoryJournal:
     def pending_bytes(self) -> int:
         return max(0, self._in - self._out)
 
-    # -- the sender's thread --------------------------------------------------------------------------------------
+    # -- the sender's thread ----------------------------------------------------------------------------
 
     def append_control(self, draft: Draft) -> int | None:
         size = draft.size

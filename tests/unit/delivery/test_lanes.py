@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from auditwire.delivery.lanes import (
+    FIRST_RECORDS,
+    MAX_BYTES,
+    MAX_RECORDS,
+    NARROW_SECONDS,
+    SILENCE_SECONDS,
+    Chunk,
+    Lane,
+)
+from auditwire.journal import Record
+
+
+def record(sequence: int, size: int = 500) -> Record:
+    return Record(sequence, "error", "audit.error", b"k", 0, "id", None, b"body%d" % sequence, size)
+
+
+def send(lane: Lane, *records: Record, now: float = 0.0) -> Chunk:
+    chunk = Chunk(lane, 1, alone=not lane.unacked)
+    chunk.records.extend(records)
+    chunk.size = sum(r.size for r in records)
+    lane.sent(chunk, now)
+    return chunk
+
+
+def test_the_window_opens_as_acknowledgements_come() -> None:
+    lane = Lane("t", 0)
+    seen = []
+    for _ in range(6):
+        room = lane.room(0.0)[0]
+        seen.append(room)
+        lane.settled(send(lane, *map(record, range(room))), 0.0)
+    assert seen == [FIRST_RECORDS, 256, 512, 1_024, MAX_RECORDS, MAX_RECORDS]
+
+
+def test_unacknowledged_bytes_close_it_but_one_record_always_goes() -> None:
+    lane = Lane("t", 0)
+    assert lane.room(0.0)[1] == MAX_BYTES
+    send(lane, record(0, MAX_BYTES))
+    assert lane.room(0.0) == (0, 0)
+
+
+def test_a_silent_partition_gets_no_more_until_it_answers() -> None:
+    lane = Lane("t", 0)
+    chunk = send(lane, record(0), now=5.0)
+    assert lane.room(5.0 + SILENCE_SECONDS)[0] > 0
+    assert lane.room(5.1 + SILENCE_SECONDS) == (0, 0)
+    lane.settled(chunk, 60.0)
+    assert lane.room(60.0)[0] > 0
+
+
+def test_a_narrow_lane_sends_one_chunk_at_a_time_until_its_time_is_over() -> None:
+    lane = Lane("t", 0)
+    lane.narrow_to(1_000, 0.0)
+    assert lane.room(0.0) == (MAX_RECORDS, 1_000)
+    chunk = send(lane, record(0))
+    assert lane.room(0.0) == (0, 0)
+    lane.settled(chunk, 1.0)
+    assert lane.narrow == 1_000
+    lane.settled(send(lane, record(1)), NARROW_SECONDS + 1)
+    assert lane.narrow is None
+
+
+def test_a_failed_chunk_opens_nothing() -> None:
+    lane = Lane("t", 0)
+    chunk = send(lane, record(0))
+    chunk.failures[b"body0"] = 10
+    lane.settled(chunk, 0.0)
+    assert lane.window == FIRST_RECORDS
+    assert lane.unacked == lane.unacked_bytes == 0
+
+
+def test_a_lane_rests_after_an_error() -> None:
+    lane = Lane("t", 0)
+    lane.not_before = 3.0
+    assert lane.room(2.9) == (0, 0)
+    assert lane.room(3.0)[0] > 0
+
+
+def test_with_a_new_producer_what_arrived_is_told_from_what_goes_again() -> None:
+    lane = Lane("t", 0)
+    first = send(lane, record(0), record(1), record(2))
+    second = send(lane, record(3), record(4))
+    first.reported = 2
+    second.reported = 1
+    second.failures[b"body4"] = 1
+    arrived, again = lane.forget_sent()
+    assert [r.sequence for r in arrived] == [0, 1]
+    assert [r.sequence for r in again] == [2, 3, 4]
+    assert (lane.unacked, lane.unacked_bytes, lane.chunks) == (0, 0, set())
+
+
+def test_what_goes_again_stands_before_everything_else() -> None:
+    lane = Lane("t", 0)
+    lane.backlog.append(record(9))
+    lane.put_back([record(1), record(2)])
+    assert [r.sequence for r in lane.backlog] == [1, 2, 9]
