@@ -1,0 +1,52 @@
+"""Turns events into bytes and bytes into events: Avro bodies, their framing, Kafka headers and topic names.
+
+In come events, or the values of Kafka records; out come bytes, or events. Pure functions over the schemas in
+``avro/``; no Kafka client, no input or output but the schema files, which are read once.
+
+========== ==================================================================================================
+schemas    the ``.avsc`` files: found, checked, looked up by event type or fingerprint
+encoder    event -> body, in two parts with the sequence between them; any object -> event
+coerce     what happens to values that do not fit their field
+shorten    what happens to an event that is too large
+decoder    value of a Kafka record -> event, safe against hostile bytes
+framing    what stands before the body: Avro single-object encoding or the Confluent wire format
+headers    CloudEvents headers, trace context, topic names
+========== ==================================================================================================
+"""
+
+from auditwire.wire.decoder import Decoded, decode
+from auditwire.wire.encoder import MAX_BODY, Encoder, FastavroEncoder, as_audit_event, join_body
+from auditwire.wire.framing import frame_confluent, frame_single_object, split
+from auditwire.wire.headers import event_type_of, headers, source, topic_name, traceparent
+from auditwire.wire.schemas import (
+    Field,
+    Schema,
+    all_schemas,
+    schema_by_fingerprint,
+    schema_for,
+    schema_versions,
+)
+
+__all__ = [
+    "MAX_BODY",
+    "Decoded",
+    "Encoder",
+    "FastavroEncoder",
+    "Field",
+    "Schema",
+    "all_schemas",
+    "as_audit_event",
+    "decode",
+    "event_type_of",
+    "frame_confluent",
+    "frame_single_object",
+    "headers",
+    "join_body",
+    "schema_by_fingerprint",
+    "schema_for",
+    "schema_versions",
+    "source",
+    "split",
+    "topic_name",
+    "traceparent",
+]
