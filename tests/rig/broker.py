@@ -50,7 +50,7 @@ class Broker(ABC):
         return {"bootstrap.servers": self.bootstrap, **conf}
 
     def start(self) -> Self:
-        """Returns when the broker answers.
+        """Returns when the broker answers; does nothing when it has been started already.
 
         Raises:
             BrokerError: It did not within START_TIMEOUT.

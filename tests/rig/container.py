@@ -7,9 +7,11 @@ written against DockerContainer. The public image and the offline stand-in run t
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 import subprocess
+import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -96,8 +98,9 @@ class KafkaNode(Broker):
         self._container: DockerContainer | None = None
 
     def start(self) -> Self:
-        self.start_without_waiting()
-        self.wait_ready()
+        if self._container is None:
+            self.start_without_waiting()
+            self.wait_ready()
         return self
 
     def start_without_waiting(self) -> None:
@@ -264,10 +267,15 @@ def engine() -> Engine:
     Raises:
         BrokerError: None answers.
     """
-    try:
-        return DockerClient(timeout=60)
-    except DockerException as e:
-        raise BrokerError(f"no container engine: {first_line(e)}") from e
+    with warnings.catch_warnings():
+        # docker-py leaves the socket open on which nobody answered
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            return DockerClient(timeout=60)
+        except DockerException as e:
+            reason = first_line(e)
+        gc.collect()
+    raise BrokerError(f"no container engine: {reason}")
 
 
 def find_image(client: Engine, wanted: str, say: Callable[[str], None]) -> str:
@@ -321,11 +329,11 @@ def pull(client: Engine, image: str, silence: float = 15) -> None:
     with api.post(
         address, params={"fromImage": name, "tag": tag or "latest"}, stream=True, timeout=silence
     ) as answer:
+        if not answer.ok:
+            raise BrokerError(answer.json()["message"])
         for line in answer.iter_lines():
             if b'"error"' in line:
                 raise BrokerError(decode(line))
-    if not present(client, image):
-        raise BrokerError(f"the engine answered {answer.status_code}")
 
 
 def owner() -> str:

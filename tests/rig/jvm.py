@@ -56,6 +56,8 @@ class JvmBroker(Broker):
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
+        if self._folder is not None:
+            return self
         self._folder = Path(tempfile.mkdtemp(prefix="auditwire-test-kafka-"))
         choice = ports()
         for client, controller, internal in zip(choice, choice, choice, strict=False):

@@ -184,10 +184,11 @@ class MockBroker(Broker):
         self._embedded: Any = None
 
     def start(self) -> Self:
-        from auditwire.testing import EmbeddedBroker
+        if self._embedded is None:
+            from auditwire.testing import EmbeddedBroker
 
-        self._embedded = EmbeddedBroker()
-        self.bootstrap = self._embedded.__enter__().bootstrap_servers
+            self._embedded = EmbeddedBroker()
+            self.bootstrap = self._embedded.__enter__().bootstrap_servers
         return self
 
     def stop(self) -> None:
@@ -247,7 +248,7 @@ def choose(environ: Mapping[str, str] = os.environ, say: Callable[[str], None] =
             tier = make(environ, say)
             choice.broker = tier.broker().__enter__()
         except Exception as e:  # noqa: BLE001  whatever is wrong with a tier, the next one may work; it is reported
-            choice.why.append(f"{FORCED}={name}: {e}" if forced else f"no {name}: {e}")
+            choice.why.append(f"{FORCED}={name}: {e}" if forced else f"not {name}: {e}")
         else:
             choice.tier = tier
             return choice
