@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from auditwire._version import __version__
 from auditwire.collectors.base import AuditCollector
 from auditwire.collectors.composite import CompositeCollector
+from auditwire.collectors.jsonl import JSONLSinkCollector
 from auditwire.collectors.memory import InMemoryCollector
 from auditwire.collectors.null import NullCollector
 from auditwire.emitter import AuditEmitter
@@ -94,6 +95,7 @@ __all__ = [
     "FlushTimeout",
     "HookMutationEvent",
     "InMemoryCollector",
+    "JSONLSinkCollector",
     "JournalFull",
     "KafkaCollector",
     "LossEvent",

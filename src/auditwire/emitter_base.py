@@ -45,7 +45,7 @@ class EmitterBase(Managed):
     ) -> None:
         if on_error not in _ON_ERROR:
             raise ConfigurationError("on_error", f'{on_error!r} is neither "log" nor "raise"')
-        if not isinstance(preview_chars, int) or isinstance(preview_chars, bool) or preview_chars < 0:
+        if type(preview_chars) is not int or preview_chars < 0:
             raise ConfigurationError(
                 "preview_chars", f"{preview_chars!r} is no number of characters (0 or more)"
             )
@@ -99,10 +99,10 @@ class EmitterBase(Managed):
                 # the default is not None: an attribute that is not there is not made
                 if getattr(event, name, value) is None:
                     setattr(event, name, value)
-        except Exception:  # noqa: BLE001, S110 - frozen or validating: a foreign event may refuse to be changed
+        except Exception:  # noqa: BLE001, S110 - a frozen or validating foreign event may refuse
             pass
         try:
-            self._collector.emit(event)  # type: ignore[arg-type]  # collectors take foreign events as they are
+            self._collector.emit(event)  # type: ignore[arg-type]  # collectors take foreign ones too
         except Exception as error:
             self._refusals.add(event, error)
             if self._raises:

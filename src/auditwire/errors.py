@@ -12,7 +12,7 @@
     ├── CollectorClosed       the collector was closed before this event
     ├── FlushTimeout          not everything was acknowledged in time      retriable
     ├── SinkError             a file or stream refused an event            retriable
-    ├── CollectorGroupError   several collectors of a composite failed
+    ├── CollectorGroupError   one or more collectors of a composite failed
     └── BrokerError           the broker could not be reached or refused   retriable
 
 ``retriable`` says whether the same call may succeed later without anybody changing anything in the code or
@@ -21,7 +21,7 @@ the settings.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,9 +43,17 @@ __all__ = [
 
 
 class AuditwireError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package. All of them can be copied and pickled, to cross process pools.
 
-    retriable: ClassVar[bool] = False
+    Attributes:
+        retriable: Whether the same call may succeed later without anybody changing anything.
+    """
+
+    retriable: bool = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own calls the class with ``args``, which are the message alone
+        return _rebuild, (type(self), self.args, self.__dict__)
 
 
 class ConfigurationError(AuditwireError, ValueError):
@@ -62,7 +70,7 @@ class ConfigurationError(AuditwireError, ValueError):
 
 
 class MissingExtraError(AuditwireError, ImportError):
-    """A feature's optional packages are not installed. The message holds the pip command that installs them."""
+    """A feature's optional packages are not installed. The message holds the pip command that does it."""
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs optional packages: pip install 'auditwire[{extra}]'")
@@ -129,13 +137,15 @@ class FlushTimeout(AuditwireError, TimeoutError):  # noqa: N818 - as TimeoutErro
 
 
 class SinkError(AuditwireError):
-    """A file or stream refused an event: disk full, closed, or an input/output error."""
+    """A file or stream refused an event: disk full, or an input/output error."""
 
     retriable = True
 
 
 class CollectorGroupError(AuditwireError):
-    """Several collectors of a composite failed; every one was called.
+    """One or more collectors of a composite failed; every one was called.
+
+    ``retriable`` is true when all of the errors are.
 
     Attributes:
         exceptions: What they raised, in the order of the collectors.
@@ -143,11 +153,27 @@ class CollectorGroupError(AuditwireError):
 
     def __init__(self, exceptions: Sequence[BaseException]) -> None:
         self.exceptions = tuple(exceptions)
-        causes = "; ".join(f"{type(e).__name__}: {e}" for e in self.exceptions)
-        super().__init__(f"{len(self.exceptions)} collectors failed: {causes}")
+        self.retriable = all(getattr(error, "retriable", False) for error in self.exceptions)
+        causes = "; ".join(f"{type(error).__name__}: {_text(error)}" for error in self.exceptions)
+        noun = "collector" if len(self.exceptions) == 1 else "collectors"
+        super().__init__(f"{len(self.exceptions)} {noun} failed: {causes}")
 
 
 class BrokerError(AuditwireError):
     """The broker could not be reached, or refused a request of an administrative or reading call."""
 
     retriable = True
+
+
+def _rebuild(cls: type[AuditwireError], args: tuple[Any, ...], state: dict[str, Any]) -> AuditwireError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a foreign __str__ can raise anything, and must not hide the errors
+        return "<unprintable>"

@@ -3,26 +3,24 @@
 In come keyword arguments, out come objects that every collector takes. An event is mutable until it is
 emitted; ``event_id`` and the time are taken at construction, so that every collector shows the same.
 
-Time is kept as ``timestamp_us``, microseconds since the Unix epoch, and read as text by ``timestamp``.
 The meaning and unit of each field stand in the ``doc`` of its schema (``avro/<event_type>.avsc``); a test
 keeps class, schema, emitter method, topic and documentation table the same.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import time
-from dataclasses import dataclass, field, fields
-from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from auditwire.ids import uuid7
+from auditwire.event_base import AuditEvent, EventLike, field_names, iso_from_us, now_us, us_from_time
+from auditwire.jsonable import json_line, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "ALL_TYPES",
     "CONTROL_TYPES",
     "EVENT_TYPES",
     "AgentSwitchEvent",
@@ -50,122 +48,10 @@ __all__ = [
     "TurnEndEvent",
     "TurnStartEvent",
     "event_from_dict",
+    "iso_from_us",
+    "now_us",
+    "us_from_time",
 ]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_FIRST = -62_135_596_800_000_000  # 0001-01-01, the first microsecond that a datetime can hold
-_LAST = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999
-_MICROSECOND = timedelta(microseconds=1)
-_PLAIN_DEPTH = 32
-
-
-def now_us() -> int:
-    """The time, in microseconds since the Unix epoch."""
-    return time.time_ns() // 1_000
-
-
-def iso_from_us(us: int) -> str:
-    """ISO-8601 text in UTC, with microseconds and offset; held to the years 1 to 9999."""
-    return (_EPOCH + timedelta(microseconds=min(max(int(us), _FIRST), _LAST))).isoformat(
-        timespec="microseconds"
-    )
-
-
-def us_from_time(value: str | datetime | int) -> int:
-    """Microseconds since the epoch from ISO-8601 text, a datetime (a naive one is UTC) or microseconds.
-
-    Raises:
-        ValueError: The text is no ISO-8601 time.
-    """
-    if isinstance(value, str):
-        # 3.10 does not take the Z
-        value = datetime.fromisoformat(value[:-1] + "+00:00" if value[-1:] in "Zz" else value)
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            value = value.replace(tzinfo=timezone.utc)
-        return (value - _EPOCH) // _MICROSECOND
-    return int(value)
-
-
-def plain(value: Any, depth: int = 0) -> Any:
-    """The value in JSON's own types; what JSON cannot express becomes text.
-
-    Numbers that are not finite become "NaN", "Infinity" or "-Infinity": JSON has no word for them, and most
-    readers refuse Python's. What is nested deeper than 32 levels, or in itself, becomes text too.
-    """
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        if math.isfinite(value):
-            return value
-        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124 - NaN
-    if depth < _PLAIN_DEPTH:
-        if isinstance(value, dict):
-            return {k if isinstance(k, str) else str(k): plain(v, depth + 1) for k, v in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [plain(v, depth + 1) for v in value]
-        if isinstance(value, (set, frozenset)):
-            return sorted((plain(v, depth + 1) for v in value), key=repr)
-    return str(value) if depth < _PLAIN_DEPTH else f"<{type(value).__name__}>"
-
-
-class EventLike(Protocol):
-    """An event of a foreign class: it goes to the ``custom`` topic with its type's name and its fields."""
-
-    @property
-    def event_type(self) -> str:
-        """The type's name."""
-
-    def to_dict(self) -> Mapping[str, Any]:
-        """The fields, in types that JSON knows."""
-
-
-@dataclass(slots=True, kw_only=True)
-class AuditEvent:
-    """What all events have in common.
-
-    A subclass of your own, with an ``event_type`` of its own, goes to the ``custom`` topic with its type's
-    name and its fields as JSON.
-    """
-
-    event_type: ClassVar[str] = "base"
-
-    event_id: str = field(default_factory=uuid7)
-    timestamp_us: int = field(default_factory=now_us)
-    session_id: str | None = None
-    turn_id: str | None = None
-    agent_id: str | None = None
-    principal_id: str | None = None
-    principal_type: str | None = None
-    tenant_id: str | None = None
-    severity: str = "info"
-    metadata: dict[str, Any] = field(default_factory=dict)
-    trace_id: str | None = None
-    span_id: str | None = None
-
-    @property
-    def timestamp(self) -> str:
-        """The event's time as ISO-8601 text in UTC, with microseconds and offset."""
-        return iso_from_us(self.timestamp_us)
-
-    @timestamp.setter
-    def timestamp(self, value: str | datetime | int) -> None:
-        self.timestamp_us = us_from_time(value)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The event as a new dictionary of JSON's own types, ``event_type`` and ``timestamp`` included."""
-        out: dict[str, Any] = {
-            "event_id": self.event_id,
-            "event_type": self.event_type,
-            "timestamp": self.timestamp,
-        }
-        for f in fields(self)[2:]:
-            out[f.name] = plain(getattr(self, f.name))
-        return out
-
-    def to_json(self) -> str:
-        """``to_dict`` as one line of JSON, non-ASCII characters as they are."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -444,28 +330,33 @@ CONTROL_TYPES: Mapping[str, type[AuditEvent]] = {
 """Event type -> class, for what the library writes about its own stream."""
 
 ALL_TYPES: Mapping[str, type[AuditEvent]] = {**EVENT_TYPES, **CONTROL_TYPES}
+"""Event type -> class, for everything that has a schema."""
+
+_UNKNOWN = "auditwire.unknown_fields"
 
 
 def event_from_dict(data: Mapping[str, Any]) -> AuditEvent:
     """The event that ``to_dict`` made this of; a type that is not known becomes a :class:`CustomEvent`.
 
-    Keys that the class does not know are kept in ``metadata["auditwire.unknown_fields"]``.
+    Keys that the class does not know are kept in ``metadata["auditwire.unknown_fields"]``. Values are taken
+    as they are.
 
     Raises:
-        ValueError: ``event_type`` or ``timestamp`` is missing or no text.
+        ValueError: ``event_type`` is missing or no text, or ``timestamp`` is missing or no time.
     """
     rest = dict(data)
     name, stamp = rest.pop("event_type", None), rest.pop("timestamp", None)
     if not isinstance(name, str) or not name or not isinstance(stamp, (str, int, datetime)):
-        raise ValueError("an event needs event_type and timestamp")
-    cls = ALL_TYPES.get(name, CustomEvent)
-    known = {f.name for f in fields(cls)}
-    values = {k: rest.pop(k) for k in list(rest) if k in known}
+        raise ValueError("an event needs event_type, a text, and timestamp, an ISO-8601 text")
+    cls = AuditEvent if name == AuditEvent.event_type else ALL_TYPES.get(name, CustomEvent)
+    values = {key: rest.pop(key) for key in field_names(cls) if key in rest}
     values["timestamp_us"] = us_from_time(stamp)
     if not isinstance(values.get("metadata", {}), dict):
         values["metadata"] = {"metadata": values["metadata"]}
     if cls is CustomEvent and name != CustomEvent.event_type:
-        values.update(custom_type=name, payload=json.dumps(plain(rest), ensure_ascii=False))
+        # fields of the foreign type that happen to have the names of CustomEvent's own belong to the payload
+        rest.update({key: values.pop(key) for key in ("custom_type", "payload") if key in values})
+        values.update(custom_type=name, payload=json_line(plain(rest)))
     elif rest:
-        values["metadata"] = {**values.get("metadata", {}), "auditwire.unknown_fields": rest}
+        values["metadata"] = {**values.get("metadata", {}), _UNKNOWN: rest}
     return cls(**values)

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 import time
-import weakref
 from typing import TYPE_CHECKING, Any
 
+from auditwire import forksafe
 from auditwire.errors import AuditwireError
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class RefusalLog:
         self._total = 0
         self._logged = 0
         self._next_line = float("-inf")
-        _logs.add(self)
+        forksafe.register(self)
 
     @property
     def total(self) -> int:
@@ -95,21 +94,9 @@ class RefusalLog:
                     exc_info=trace,
                 )
 
-    def _renew_lock(self) -> None:
-        self._lock = threading.RLock()
-
-
-_logs: weakref.WeakSet[RefusalLog] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    # another thread of the parent may have held a lock; that thread does not exist in the child
-    for log in list(_logs):
-        log._renew_lock()  # noqa: SLF001 - the same module
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork either
-    os.register_at_fork(after_in_child=_after_fork)
+    def after_fork(self) -> None:
+        """See :mod:`auditwire.forksafe`."""
+        self._lock = forksafe.usable_lock(self._lock)
 
 
 def _name(detail: Any) -> str:

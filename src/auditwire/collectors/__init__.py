@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from auditwire.collectors.base import AuditCollector
 from auditwire.collectors.composite import CompositeCollector
+from auditwire.collectors.jsonl import JSONLSinkCollector
 from auditwire.collectors.memory import InMemoryCollector
 from auditwire.collectors.null import NullCollector
 
@@ -19,6 +20,7 @@ __all__ = [
     "AuditCollector",
     "CompositeCollector",
     "InMemoryCollector",
+    "JSONLSinkCollector",
     "KafkaCollector",
     "NullCollector",
 ]
