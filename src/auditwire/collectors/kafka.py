@@ -243,13 +243,19 @@ class KafkaCollector(Managed):
         if stream.pid < 0:
             stream = self._current()
         try:
-            stream.journal.append(stream.drafter.draft(as_audit_event(event)))
+            draft = stream.drafter.draft(as_audit_event(event))
+        except Exception as error:
+            stream.notes.lost("encoding")
+            if isinstance(error, AuditwireError):
+                raise
+            raise EncodingError(f"the event could not be encoded: {type(error).__name__}: {error}") from error
+        try:
+            # nothing but our own refusals is caught here: what a signal handler raises behind the append must
+            # not be written down as a loss, for the event is accepted
+            stream.journal.append(draft)
         except AuditwireError as error:
             stream.notes.lost(_REASONS.get(type(error), "refused"))
             raise
-        except Exception as error:
-            stream.notes.lost("encoding")
-            raise EncodingError(f"the event could not be encoded: {type(error).__name__}: {error}") from error
 
     def flush(self, timeout: float = 30.0) -> None:
         """Return when the broker has acknowledged everything accepted before the call.
@@ -352,7 +358,6 @@ class KafkaCollector(Managed):
 _REASONS: Mapping[type[AuditwireError], str] = {
     JournalFull: "journal_full",
     CollectorClosed: "closed",
-    EncodingError: "encoding",
 }
 
 

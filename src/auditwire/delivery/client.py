@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -43,6 +44,22 @@ class Throttle:
             return False
         self._said[key] = now
         return True
+
+
+class _OnceAMinute(logging.Filter):
+    """librdkafka repeats itself at every attempt to connect; one line of a kind in a minute is enough."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._throttle = Throttle()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this line is shown. Its first argument is librdkafka's facility, such as FAIL."""
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        return self._throttle.may((record.levelno, arguments[:1]), time.monotonic())
+
+
+librdkafka_log.addFilter(_OnceAMinute())
 
 
 class Client:

@@ -164,7 +164,7 @@ class Router:
             count, full = self._fill(lane, topic, now)
             produced += count
             if not lane.backlog:
-                del self._active[lane]
+                self._active.pop(lane, None)  # it may have been dropped with its topic's partitions
             if full or self._client.fatal is not None:
                 break
         return produced
@@ -297,7 +297,7 @@ class Router:
                 lane.narrow_to(chunk.size // 2, now)
         elif Fault.PARK in faults:
             self._park(topic, reason, now)
-        else:
+        elif Fault.FATAL not in faults:
             lane.not_before = now + PAUSE
         self.resent += len(records)
         lane.put_back(records)

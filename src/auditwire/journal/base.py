@@ -89,18 +89,20 @@ class Waiters:
 
     def wait(self, predicate: Callable[[], bool], deadline: float) -> bool:
         """Wait until the predicate holds; False when it does not at ``deadline`` (monotonic seconds)."""
-        while not predicate():
+        if predicate():
+            return True
+        while True:
             lock = Lock()
             lock.acquire()
             self._waiting.append(lock)
             try:
                 # looked at again after queueing: what happened in between would wake nobody
-                if not predicate() and not lock.acquire(timeout=max(0.0, deadline - monotonic())):
+                if predicate():
+                    return True
+                if not lock.acquire(timeout=max(0.0, deadline - monotonic())):
                     return predicate()
             finally:
-                if lock in self._waiting:
-                    self._forget(lock)
-        return True
+                self._forget(lock)
 
     def _forget(self, lock: Lock) -> None:
         try:

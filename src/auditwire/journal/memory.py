@@ -7,8 +7,8 @@ finaliser or a logging handler that emits inside an emit just appends too. Nothi
 is locked.
 
 **How bytes are bounded.** ``_in`` grows by each draft's size behind its append, ``_out`` by what the sender
-releases. An exception that a signal handler raises between append and addition leaves them apart by
-one draft; the sender knows the exact size of what it holds and puts the difference right whenever it finds the
+releases. An exception that a signal handler raises between append and addition leaves them apart by one
+draft; the sender knows the exact size of what it holds and puts the difference right whenever it finds the
 queue empty (``_reconcile``).
 
 **How a late append is told from a lost one.** ``seal`` is a flag; a thread that looked at it before it was

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from auditwire.delivery.partitioner import PARTITIONERS, consistent, murmur2
 from hypothesis import given
 from hypothesis import strategies as st
+
+from auditwire.delivery.partitioner import PARTITIONERS, consistent, murmur2
 
 # From Apache Kafka's UtilsTest.testMurmur2, before toPositive
 KAFKA_VECTORS = {

@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 import pytest
+
 from auditwire.delivery.settings import DEFAULTS, client_config, producer_config, redact
 from auditwire.errors import ConfigurationError
 
@@ -94,7 +95,9 @@ def test_a_broker_has_to_be_named_once() -> None:
 
 
 def test_an_admin_client_gets_the_connection_and_nothing_of_the_producer() -> None:
-    config, _ = producer_config("k:9092", {"security.protocol": "ssl", "ssl.ca.location": "/ca", "linger.ms": 1})
+    config, _ = producer_config(
+        "k:9092", {"security.protocol": "ssl", "ssl.ca.location": "/ca", "linger.ms": 1}
+    )
     assert client_config(config) == {
         "bootstrap.servers": "k:9092",
         "security.protocol": "ssl",

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from auditwire.delivery.window import AckWindow
 from hypothesis import given
 from hypothesis import strategies as st
+
+from auditwire.delivery.window import AckWindow
 
 
 def test_the_mark_is_the_end_of_the_finished_prefix() -> None:
