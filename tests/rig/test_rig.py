@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
-from confluent_kafka.admin import AclOperation, AdminClient, NewTopic
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its __all__
+    AclOperation,
+    AdminClient,
+    NewTopic,
+)
 
 from rig.broker import Broker, BrokerError, until
 
