@@ -28,6 +28,7 @@ START_SECONDS = 30.0
 
 _STOP_SECONDS = 10.0
 _PARTITIONS_MOST = 1000
+_BROKERS_MOST = 10
 
 
 class EmbeddedBroker:
@@ -63,9 +64,8 @@ class EmbeddedBroker:
     """
 
     def __init__(self, *, partitions: int = 6, brokers: int = 1, prefix: str | None = "audit") -> None:
-        for key, value, most in (("partitions", partitions, _PARTITIONS_MOST), ("brokers", brokers, 10)):
-            if not 1 <= value <= most:
-                raise ConfigurationError(key, f"{value} is not between 1 and {most}")
+        _check("partitions", partitions, _PARTITIONS_MOST)
+        _check("brokers", brokers, _BROKERS_MOST)
         self._partitions = partitions
         self._brokers = brokers
         self._prefix = prefix
@@ -142,13 +142,17 @@ class EmbeddedBroker:
             The names.
 
         Raises:
-            AuditwireError: A topic was refused, or the broker is not running.
+            ConfigurationError: ``partitions`` is no such number.
+            AuditwireError: The broker is not running, or refused a topic.
         """
+        if partitions is None:
+            partitions = self._partitions
+        _check("partitions", partitions, _PARTITIONS_MOST)  # librdkafka would end the process over it
         if names is None:
             start = prefix or self._prefix or "audit"
             names = [topic_name(start, event_type) for event_type in ALL_TYPES]
         wanted = list(names)
-        self._ask({"create": wanted, "partitions": partitions or self._partitions})
+        self._ask({"create": wanted, "partitions": partitions})
         return wanted
 
     def stop(self) -> None:
@@ -226,12 +230,16 @@ class EmbeddedBroker:
         process, self._process = self._process, None
         if process is None:
             return
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):  # what was not written to a process that died
-                    pipe.close()
+        for pipe in filter(None, (process.stdin, process.stdout)):
+            with contextlib.suppress(OSError):  # what was not written to a process that died
+                pipe.close()
         try:
             process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _check(key: str, value: int, most: int) -> None:
+    if not 1 <= value <= most:
+        raise ConfigurationError(key, f"{value} is not between 1 and {most}")

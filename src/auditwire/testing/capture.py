@@ -37,9 +37,9 @@ class CapturedEvents(Sequence["AuditEvent"]):
         """The event types in order: ``["turn_start", "tool_call_attempt", ...]``."""
         return [event.event_type for event in self.collector.get_events()]
 
-    def of_type(self, event_class: type[_Event]) -> list[_Event]:
+    def of_type(self, event_type: type[_Event]) -> list[_Event]:
         """The events of one class, in order."""
-        return [event for event in self.collector.get_events() if isinstance(event, event_class)]
+        return self.collector.get_events_by_type(event_type)
 
     def clear(self) -> None:
         """Forget the events so far."""
