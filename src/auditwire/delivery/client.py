@@ -60,6 +60,9 @@ class _OnceAMinute(logging.Filter):
 
 
 librdkafka_log.addFilter(_OnceAMinute())
+# Without this, a program that configured no logging would see these lines on stderr. What matters of them is
+# said in our own words by the logger "auditwire".
+librdkafka_log.addHandler(logging.NullHandler())
 
 
 class Client:

@@ -185,9 +185,9 @@ class Router:
             record = backlog[0]
             if records and chunk.size + record.size > most_bytes:
                 break
-            stamp = min(max(record.timestamp_us // 1_000, oldest), newest)
-            headers = headers_of(record) if headers_of is not None else None
             try:
+                stamp = min(max(record.timestamp_us // 1_000, oldest), newest)
+                headers = headers_of(record) if headers_of is not None else None
                 # by position: cheaper than by name. callback and on_delivery are two names of one parameter
                 produce(
                     lane.topic, value_of(record), record.key, lane.partition, report, report, stamp, headers
@@ -197,6 +197,13 @@ class Router:
                 break
             except KafkaException as error:
                 self._refused(lane, topic, error.args[0], now)
+                break
+            except Exception:  # noqa: BLE001 - one record must not hold up all lanes; fault() logs
+                self._client.fault("a record could not be produced: it is withheld")
+                if self._on_poison(record, "internal"):
+                    backlog.popleft()
+                else:
+                    lane.not_before = now + PAUSE
                 break
             backlog.popleft()
             records.append(record)

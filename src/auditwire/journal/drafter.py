@@ -32,7 +32,7 @@ class Drafter:
         self, stream_id: str, encoder: Encoder, prefix: str, topics: Mapping[str, str] | None = None
     ) -> None:
         self.stream_id = stream_id
-        self._encode = encoder.encode
+        self._encode = encoder.encode_fitted
         self._prefix = prefix
         self._topics = dict(topics or {})
         self._default_key = stream_id.encode()
@@ -50,27 +50,18 @@ class Drafter:
         Raises:
             EncodingError: The event cannot be encoded, whatever is converted or cut.
         """
-        head, tail = self._encode(event, self.stream_id)
-        event_type = event.event_type
-        session = event.session_id
+        # key, headers and time are taken from the event as it was encoded: what was converted or cut would be one
+        # thing in the body and another beside it
+        head, tail, fitted = self._encode(event, self.stream_id)
+        event_type = fitted.event_type
+        session = fitted.session_id
         return Draft(
             event_type,
             self.topic(event_type),
-            _key(session) if session else self._default_key,
-            _microseconds(event.timestamp_us),
-            event.event_id,
-            traceparent(event.trace_id, event.span_id) if event.trace_id else None,
+            session.encode() if session else self._default_key,
+            fitted.timestamp_us,
+            fitted.event_id,
+            traceparent(fitted.trace_id, fitted.span_id) if fitted.trace_id else None,
             head,
             tail,
         )
-
-
-def _key(session: object) -> bytes:
-    return str(session).encode("utf-8", "replace")
-
-
-def _microseconds(value: object) -> int:
-    try:
-        return int(value)  # type: ignore[call-overload, no-any-return] # any value
-    except (TypeError, ValueError, OverflowError):
-        return 0

@@ -599,6 +599,17 @@ def test_a_topic_that_lost_partitions_has_its_records_routed_again() -> None:
     assert {e.error_type for e in world.events(ErrorEvent)} == {str(i) for i in range(40)}
 
 
+def test_a_record_that_cannot_even_be_produced_does_not_hold_up_the_others() -> None:
+    world = World()
+    bug = TypeError("a bug of ours")
+    world.refuse = lambda m: bug if b"bad" in m.value() and m.topic == "audit.error" else None
+    world.emit(error("a", "s"), error("bad", "s"), error("b", "s"))
+    world.rounds(6)
+    assert {e.error_type for e in world.events(ErrorEvent)} == {"a", "b"}
+    assert [e.reason for e in world.events(QuarantineEvent)] == ["internal"]
+    assert world.sender.pending == 0
+
+
 def test_new_credentials_reach_the_producer_and_later_ones() -> None:
     world = World()
     world.client.set_sasl_credentials("u", "p")
