@@ -352,8 +352,9 @@ class Router:
             topic.check_at = now + topic.pause
 
     def _park(self, topic: _Topic, reason: str, now: float) -> None:
-        topic.pause = min(RETRY_LAST, max(RETRY_FIRST, topic.pause * 2))
-        topic.retry_at = topic.check_at = now + topic.pause
+        if now >= topic.retry_at:  # else another lane has parked it already: one pause for one attempt
+            topic.pause = min(RETRY_LAST, max(RETRY_FIRST, topic.pause * 2))
+            topic.retry_at = topic.check_at = now + topic.pause
         if topic.reason != reason:
             log.warning("topic %s takes no records (%s): they wait, and are tried again", topic.name, reason)
         topic.reason = reason

@@ -28,6 +28,7 @@ DEFAULTS: Mapping[str, Any] = {
     "queue.buffering.max.kbytes": 32_768,  # 1 GiB by default
     "partitioner": "murmur2_random",
     "allow.auto.create.topics": False,
+    "topic.metadata.propagation.max.ms": 5_000,  # only topics seen in the metadata are produced to
     "client.id": "auditwire",
 }
 

@@ -50,8 +50,8 @@ class Drafter:
         Raises:
             EncodingError: The event cannot be encoded, whatever is converted or cut.
         """
-        # key, headers and time are taken from the event as it was encoded: what was converted or cut would be one
-        # thing in the body and another beside it
+        # key, headers and time are taken from the event as it was encoded: what was converted or cut would be
+        # one thing in the body and another beside it
         head, tail, fitted = self._encode(event, self.stream_id)
         event_type = fitted.event_type
         session = fitted.session_id

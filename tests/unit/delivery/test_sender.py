@@ -336,6 +336,17 @@ def test_a_refusal_in_a_report_parks_the_topic_and_one_record_tries_it_again() -
     assert world.sender.health().resent >= 50
 
 
+def test_many_lanes_refused_at_once_make_one_pause() -> None:
+    world = World()
+    world.answer = lambda m: KafkaError.TOPIC_AUTHORIZATION_FAILED if m.topic == "audit.error" else None
+    world.emit(*(error("x", f"session-{i}") for i in range(60)))
+    world.rounds()
+    world.answer = lambda m: None
+    world.rounds(1, seconds=RETRY_FIRST)
+    world.rounds(3, seconds=0.01)
+    assert world.sender.pending == 0
+
+
 def test_a_refusal_by_produce_itself_parks_too() -> None:
     world = World()
     forbidden = KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
