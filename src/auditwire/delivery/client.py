@@ -125,12 +125,23 @@ class Client:
 
     def _configuration_error(self, error: KafkaError) -> ConfigurationError:
         text = error.str()
-        named = [key for key in self._config if f'"{key}"' in text]
-        key = named[0] if named else "config"
+        key = next((key for key in self._config if f'"{key}"' in text), None) or self._culprit(text)
         secret = self._config.get(key)
         if secret and redact(key, secret) != secret:
             text = text.replace(str(secret), "***")
         return ConfigurationError(key, text.strip())
+
+    def _culprit(self, text: str) -> str:
+        """The setting that librdkafka means: it knows some, such as ``linger.ms``, by another name."""
+        for key, value in self._config.items():
+            try:
+                self._make_producer({key: value})
+            except KafkaException as error:  # noqa: PERF203 - each is tried on its own
+                if error.args[0].str() == text:
+                    return key
+            except (TypeError, ValueError):
+                continue
+        return "config"
 
     def renew(self) -> None:
         """Leave the producer behind and begin another.
