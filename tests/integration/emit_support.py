@@ -8,19 +8,23 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
 from auditwire import KafkaCollector
-from auditwire.events import CONTROL_TYPES
-from auditwire.reading import Reader, check_streams
+from auditwire.events import CONTROL_TYPES, EVENT_TYPES
+from auditwire.reading import Message, Reader, check_streams
+from auditwire.wire import topic_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from auditwire.reading import Record, StreamReport
-
     from rig.broker import Broker
 
 SOON = 30.0
@@ -98,6 +102,63 @@ def read_all(
 def assert_complete(report: StreamReport) -> None:
     """The stream is whole and closed; what is wrong stands in the failure."""
     assert report.verdict == "complete", report.to_dict()
+
+
+def consume(bootstrap: str, topic: str, timeout: float = SOON) -> list[Message]:
+    """Everything on a topic up to its end now, read by a consumer that knows nothing of auditwire."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": topic, "log_level": 0})
+    messages: list[Message] = []
+    try:
+        known = consumer.list_topics(topic, timeout).topics[topic].partitions
+        ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout)[1] for p in known}
+        consumer.assign([TopicPartition(topic, p, 0) for p in known])
+        deadline = time.monotonic() + timeout
+        while len(messages) < sum(ends.values()):
+            for message in consumer.consume(500, 0.2):
+                assert message.error() is None, message.error()
+                messages.append(
+                    Message(
+                        topic=topic,
+                        partition=int(message.partition() or 0),
+                        offset=int(message.offset() or 0),
+                        timestamp_ms=message.timestamp()[1],
+                        key=message.key(),
+                        headers=list(message.headers() or []),  # type: ignore[arg-type] # a list of pairs of text and bytes
+                        value=message.value(),
+                    )
+                )
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{topic}: {len(messages)} of {ends} within {timeout:g} s")
+    finally:
+        consumer.close()
+    return messages
+
+
+class Ends:
+    """Counts what stands on the topics of a prefix by their end offsets. Control topics are left out."""
+
+    def __init__(self, config: Mapping[str, Any], prefix: str) -> None:
+        self._admin = AdminClient({**QUICK, **config, "log_level": 0})
+        self._names = [topic_name(prefix, event_type) for event_type in EVENT_TYPES]
+
+    def by_topic(self) -> dict[str, int]:
+        """Topic -> records, topics that do not exist left out."""
+        found = self._admin.list_topics(timeout=SOON).topics
+        asked = {
+            TopicPartition(name, number): OffsetSpec.latest()  # type: ignore[no-untyped-call]
+            for name in self._names
+            if name in found
+            for number in found[name].partitions
+        }
+        counts: Counter[str] = Counter()
+        if asked:
+            for place, future in self._admin.list_offsets(asked).items():
+                counts[place.topic] += future.result(SOON).offset
+        return dict(counts)
+
+    def total(self) -> int:
+        """How many records stand on all of them."""
+        return sum(self.by_topic().values())
 
 
 # -- processes ----------------------------------------------------------------------------------------------
