@@ -111,8 +111,8 @@ class Waiters:
             return
 
     def wake(self) -> None:
-        """Let everyone that waits look again."""
-        while self._waiting:
+        """Let everyone that waits now look again."""
+        for _ in range(len(self._waiting)):  # not "while": who looks in vain queues again, behind
             try:
                 self._waiting.popleft().release()
             except IndexError:  # noqa: PERF203 - another thread, or the waiter itself, was quicker
