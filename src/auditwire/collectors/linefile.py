@@ -221,16 +221,21 @@ class LineFile:
     def _write(self, line: bytes) -> bool:
         """Write the line; False when another came between its parts, and it has to be written again."""
         data = memoryview(b"\n" + line if self._ends_within_a_line() else line)
-        before, written = self._changes, 0
+        changes, written, begin = self._changes, 0, None
         try:
             while written < len(data):
-                if written and (self._changes != before or not self._is_end()):
-                    return False
+                if written:  # the last write was short; what follows has to stand right behind it
+                    if self._changes != changes:
+                        return False
+                    if self._regular:
+                        end = self._end()
+                        if end is None or begin not in (None, end - written):
+                            return False
+                        begin = end - written
                 written += self._os.write(self._fd, data[written:])
                 self._torn = written < len(data)
         except BaseException:
-            if written and self._changes == before:
-                self._take_back(written)
+            self._take_back(begin, written)
             raise
         return True
 
@@ -240,15 +245,14 @@ class LineFile:
         size: int = self._os.fstat(self._fd).st_size
         return size > 0 and self._os.pread(self._fd, 1, size - 1) != b"\n"
 
-    def _is_end(self) -> bool:
-        """Whether what this descriptor wrote last ends the file; O_APPEND leaves the offset behind it."""
-        if not self._regular:
-            return True
-        end, size = self._os.lseek(self._fd, 0, os.SEEK_CUR), self._os.fstat(self._fd).st_size
-        return bool(end == size)
+    def _end(self) -> int | None:
+        """Where what this descriptor wrote last ends; None when that is no longer the end of the file."""
+        end: int = self._os.lseek(self._fd, 0, os.SEEK_CUR)  # O_APPEND leaves the offset there
+        return end if end == self._os.fstat(self._fd).st_size else None
 
-    def _take_back(self, written: int) -> None:
-        # refused for an append-only file; then the next line starts on a new one
+    def _take_back(self, begin: int | None, written: int) -> None:
+        """Cut off the part of a line, but only if it is certain that this is all that is cut off."""
+        # OSError: an append-only file, for one; the next line then starts on a new one
         with contextlib.suppress(OSError):
-            if self._regular and self._is_end():
-                self._os.ftruncate(self._fd, self._os.fstat(self._fd).st_size - written)
+            if begin is not None and self._end() == begin + written:
+                self._os.ftruncate(self._fd, begin)
