@@ -1,0 +1,160 @@
+"""The commands put together, and what their errors become: one line on stderr and an exit status.
+
+====== =========================================================================
+status when
+====== =========================================================================
+0      done
+1      it failed: no broker, something refused, records lost, a stream at fault
+2      wrong usage or settings, a missing extra
+130    Ctrl-C (128 + SIGINT); 143 for SIGTERM
+141    whoever read stdout went away (128 + SIGPIPE), as ``| head`` does
+====== =========================================================================
+
+``AUDITWIRE_DEBUG=1`` shows the traceback of whatever ended a command.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from auditwire._version import __version__
+from auditwire.cli import demo, tail, topics
+from auditwire.cli.output import ClosedPipe, abandon_stdout, remark, without_secrets
+from auditwire.errors import AuditwireError, ConfigurationError, MissingExtraError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+__all__ = ["app", "run"]
+
+OK, FAILED, USAGE, INTERRUPTED, CLOSED_PIPE, TERMINATED = 0, 1, 2, 130, 141, 143
+
+app = typer.Typer(
+    name="auditwire",
+    help="What AI agents do, as an audit trail on Apache Kafka that can be checked for completeness.",
+    epilog="Begin with: auditwire demo",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("demo", epilog=demo.EPILOG)(demo.demo)
+app.command("tail", epilog=tail.EPILOG)(tail.tail)
+app.add_typer(topics.app, name="topics")
+
+# typer has had click's exceptions in different places; of all of them this is the base
+_UsageOrClickError = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"auditwire {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit status. Never raises, whatever the command does.
+
+    Args:
+        arguments: Without the program's name; those of the process by default.
+    """
+    handler = _LogLines()
+    logging.getLogger("auditwire").addHandler(handler)
+    previous = _end_on_sigterm()
+    try:
+        status = _status(arguments)
+        sys.stdout.flush()
+    except (BrokenPipeError, ClosedPipe):
+        abandon_stdout()
+        status = CLOSED_PIPE
+    finally:
+        logging.getLogger("auditwire").removeHandler(handler)
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
+    return status
+
+
+def _status(arguments: Sequence[str] | None) -> int:
+    try:
+        # given as a list, because None would make typer look at sys.argv itself, which it does as well
+        result = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+    except ClosedPipe:
+        raise
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else FAILED
+    except Exception as error:  # noqa: BLE001 - the end of the line: everything becomes a sentence
+        return _explain(error)
+    return result if isinstance(result, int) else OK
+
+
+def _explain(error: Exception) -> int:
+    if os.environ.get("AUDITWIRE_DEBUG", "") not in ("", "0"):
+        sys.stderr.write(without_secrets("".join(traceback.format_exception(error))))
+    if isinstance(error, _UsageOrClickError):
+        context = getattr(error, "ctx", None)
+        hint = "" if context is None else f" (see {context.command_path} --help)"
+        remark(f"{error.format_message().rstrip('.')}{hint}", style="red")  # type: ignore[attr-defined] # of ClickException
+        return USAGE
+    if isinstance(error, (ConfigurationError, MissingExtraError)):
+        remark(str(error), style="red")
+        return USAGE
+    if isinstance(error, AuditwireError):
+        remark(str(error), style="red")
+        return FAILED
+    remark(f"{_what(error)} (AUDITWIRE_DEBUG=1 shows the traceback)", style="red")
+    return FAILED
+
+
+def _what(error: Exception) -> str:
+    """An error that is not ours, as a sentence. A KafkaException's KafkaError says it better than itself."""
+    cause: Any = error.args[0] if error.args else None
+    if hasattr(cause, "name") and hasattr(cause, "str"):
+        return f"{cause.str()} ({cause.name()})"
+    if isinstance(error, OSError):
+        return str(error)
+    return f"internal error: {type(error).__name__}: {error}"
+
+
+class _LogLines(logging.Handler):
+    """The library's warnings as lines on stderr, as the commands' own."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name != "auditwire.librdkafka":
+            remark(record.getMessage(), style="yellow")
+
+
+def _end_on_sigterm() -> signal.Handlers | int | None:
+    """SIGTERM unwinds as Ctrl-C does: clients are closed and an embedded broker ends. The handler before."""
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        raise SystemExit(TERMINATED)
+
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    previous = signal.signal(signal.SIGTERM, end)
+    return signal.SIG_DFL if previous is None or callable(previous) else previous
