@@ -1,0 +1,120 @@
+"""What a check of a stream finds: the report, and the faults in it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+__all__ = ["Fault", "FaultKind", "StreamReport", "Verdict"]
+
+FaultKind = Literal[
+    "missing",
+    "changed",
+    "conflict",
+    "opening",
+    "chain",
+    "after_close",
+    "declared_loss",
+    "placement",
+    "quarantine",
+]
+"""What can be wrong with a stream:
+
+================= ========================================================================================
+``missing``       records that had reached the broker are not there
+``changed``       a record is not the one that its checkpoint lists: another digest, type or schema
+``conflict``      different records have the same sequence
+``opening``       record 0 is not an opening checkpoint, or another record is one
+``chain``         a checkpoint does not continue the one before it, lists itself, or is malformed
+``after_close``   records come after the closing checkpoint
+``declared_loss`` the producer itself says that events were refused before they were accepted
+``placement``     topic, key, header or Kafka timestamp are not those of the record
+``quarantine``    a quarantine record and a checkpoint say different things about the same record
+================= ========================================================================================
+"""
+
+Verdict = Literal["complete", "open", "fault"]
+"""What is known of a stream as a whole:
+
+============ =============================================================================================
+``complete`` it begins with its opening checkpoint and ends with its closing one; every record is there, and
+             is the one that a checkpoint lists
+``open``     nothing is wrong, but it is not closed, or records are awaited, withheld or not listed yet
+``fault``    something is wrong
+============ =============================================================================================
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Fault:
+    """One thing that is wrong with a stream.
+
+    Attributes:
+        kind: What it is; see ``FaultKind``.
+        sequence: The record's number; the first one's, where it is about several.
+        message: The same as a sentence.
+        topic: Where the record is, with ``partition`` and ``offset``; None when it is not there.
+        partition: Its partition.
+        offset: Its offset.
+        expected: What should be there, where a word can tell: a digest, a key.
+        found: What is there instead.
+    """
+
+    kind: FaultKind
+    sequence: int
+    message: str
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    expected: str | None = None
+    found: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class StreamReport:
+    """What is known of one stream.
+
+    Attributes:
+        stream_id: The stream.
+        verdict: See ``Verdict``.
+        service: ``service.name`` of the process; None when no checkpoint tells.
+        trail: The trail's name; None when no checkpoint tells.
+        records: How many sequences have a record.
+        duplicates: How many times one of these records is there once more; harmless.
+        first_sequence: The lowest sequence.
+        last_sequence: The highest sequence.
+        checkpoints: How many of the records are checkpoints.
+        acknowledged: Every record below this sequence had reached the broker, says a checkpoint.
+        sealed_to: Every record up to this sequence is listed by an unbroken chain of checkpoints; -1: none.
+        closed: True when there is a closing checkpoint.
+        missing: Ranges of sequences, first and last, that had reached the broker and are not there.
+        awaited: Ranges of sequences, first and last, that are not there and may still come.
+        withheld: Sequences of records that the broker refused; they are kept by the producer.
+        declared_lost: How many events the producer says were refused before they were accepted.
+        faults: What is wrong, in the order of the sequences.
+    """
+
+    stream_id: str
+    verdict: Verdict = "open"
+    service: str | None = None
+    trail: str | None = None
+    records: int = 0
+    duplicates: int = 0
+    first_sequence: int = -1
+    last_sequence: int = -1
+    checkpoints: int = 0
+    acknowledged: int = 0
+    sealed_to: int = -1
+    closed: bool = False
+    missing: list[tuple[int, int]] = field(default_factory=list)
+    awaited: list[tuple[int, int]] = field(default_factory=list)
+    withheld: list[int] = field(default_factory=list)
+    declared_lost: int = 0
+    faults: list[Fault] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report in JSON's own types."""
+        out = asdict(self)
+        out["missing"] = [list(ends) for ends in self.missing]
+        out["awaited"] = [list(ends) for ends in self.awaited]
+        return out
