@@ -39,7 +39,7 @@ from auditwire.errors import (
     FlushTimeout,
     JournalFull,
 )
-from auditwire.events import ALL_TYPES, AuditEvent
+from auditwire.events import ALL_TYPES, CONTROL_TYPES, AuditEvent
 from auditwire.ids import uuid7
 from auditwire.journal import MemoryJournal
 from auditwire.journal.drafter import Drafter
@@ -140,11 +140,13 @@ class KafkaCollector(Managed):
         exit_timeout: float = 10.0,
     ) -> None:
         _check_choice("headers", headers, ("cloudevents", "none"))
+        _check_seconds("full_timeout", full_timeout)
+        _check_seconds("exit_timeout", exit_timeout)
         _check_choice("on_full", on_full, ("block", "drop_newest"))
         if journal is not None:
             raise ConfigurationError("journal", "a journal on disk is not in this version: leave it out")
         self._capacity = JOURNAL_BYTES if journal_bytes is None else journal_bytes
-        if self._capacity < LEAST_JOURNAL_BYTES:
+        if not isinstance(self._capacity, int) or self._capacity < LEAST_JOURNAL_BYTES:
             raise ConfigurationError("journal_bytes", f"at least {LEAST_JOURNAL_BYTES}, not {journal_bytes}")
         _check_topics(prefix, topics)
         self._config, self._callbacks = producer_config(bootstrap_servers, config)
@@ -243,7 +245,7 @@ class KafkaCollector(Managed):
         if stream.pid < 0:
             stream = self._current()
         try:
-            draft = stream.drafter.draft(as_audit_event(event))
+            draft = stream.drafter.draft(_emittable(event))
         except Exception as error:
             stream.notes.lost("encoding")
             if isinstance(error, AuditwireError):
@@ -339,7 +341,9 @@ class KafkaCollector(Managed):
     def set_sasl_credentials(self, username: str, password: str) -> None:
         """Use these from the next authentication on, after a password was changed."""
         self._config.update({"sasl.username": username, "sasl.password": password})
-        self._current().client.set_sasl_credentials(username, password)
+        stream = self._current()
+        stream.client.set_sasl_credentials(username, password)
+        stream.journal.wake()
 
     def _flush_timeout(self, stream: _Stream, timeout: float) -> FlushTimeout:
         pending, parked = stream.sender.pending, stream.sender.parked
@@ -361,9 +365,22 @@ _REASONS: Mapping[type[AuditwireError], str] = {
 }
 
 
+def _emittable(event: object) -> AuditEvent:
+    """The event as one of ours; a control record of the caller's would make an honest stream look forged."""
+    known = as_audit_event(event)
+    if known.event_type in CONTROL_TYPES:
+        raise EncodingError(f"{known.event_type} records are written by the library only")
+    return known
+
+
 def _check_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ConfigurationError(key, f"{value!r} is none of {', '.join(map(repr, choices))}")
+
+
+def _check_seconds(key: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise ConfigurationError(key, f"{value!r} is no number of seconds")
 
 
 _TOPIC_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
@@ -378,13 +395,15 @@ def _check_topics(prefix: str, topics: Mapping[str, str] | None) -> None:
         if event_type not in ALL_TYPES:
             known = ", ".join(ALL_TYPES)
             raise ConfigurationError(f"topics[{event_type!r}]", f"no such event type; there are {known}")
-        if not topic or not set(topic) <= _TOPIC_CHARACTERS or len(topic) > _TOPIC_LENGTH:
+        if topic in {"", ".", ".."} or not set(topic) <= _TOPIC_CHARACTERS or len(topic) > _TOPIC_LENGTH:
             raise ConfigurationError(f"topics[{event_type!r}]", f"{topic!r} is no topic's name")
 
 
 def _topic_settings(create_topics: bool | TopicSettings) -> TopicSettings | None:
     if isinstance(create_topics, TopicSettings):
         return create_topics
+    if not isinstance(create_topics, bool):
+        raise ConfigurationError("create_topics", f"{create_topics!r} is no bool and no TopicSettings")
     return TopicSettings() if create_topics else None
 
 

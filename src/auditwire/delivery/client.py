@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from auditwire.delivery.settings import client_config, redact
+from auditwire.delivery.settings import client_config, named_setting, redact
 from auditwire.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -125,23 +125,11 @@ class Client:
 
     def _configuration_error(self, error: KafkaError) -> ConfigurationError:
         text = error.str()
-        key = next((key for key in self._config if f'"{key}"' in text), None) or self._culprit(text)
+        key = named_setting(text, self._config)
         secret = self._config.get(key)
         if secret and redact(key, secret) != secret:
             text = text.replace(str(secret), "***")
         return ConfigurationError(key, text.strip())
-
-    def _culprit(self, text: str) -> str:
-        """The setting that librdkafka means: it knows some, such as ``linger.ms``, by another name."""
-        for key, value in self._config.items():
-            try:
-                self._make_producer({key: value})
-            except KafkaException as error:  # noqa: PERF203 - each is tried on its own
-                if error.args[0].str() == text:
-                    return key
-            except (TypeError, ValueError):
-                continue
-        return "config"
 
     def renew(self) -> None:
         """Leave the producer behind and begin another.
@@ -169,7 +157,10 @@ class Client:
         from confluent_kafka.admin import AdminClient  # noqa: PLC0415 - only who creates topics pays for it
 
         make = self._make_admin or (lambda config: AdminClient(config, logger=librdkafka_log))
-        return make({**client_config(self._config), "error_cb": self._on_error})
+        config = {**client_config(self._config), "error_cb": self._on_error}
+        if "oauth_cb" in self._callbacks:
+            config["oauth_cb"] = self._callbacks["oauth_cb"]
+        return make(config)
 
     def list_topics(self, topic: str, timeout: float) -> Any:
         """Cluster metadata with this topic, from the producer in use."""

@@ -7,15 +7,16 @@ delivery promises rest on: that is refused, with the reason.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from auditwire.delivery.partitioner import PARTITIONERS
 from auditwire.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-__all__ = ["CALLBACKS", "DEFAULTS", "client_config", "producer_config", "redact"]
+__all__ = ["CALLBACKS", "DEFAULTS", "client_config", "named_setting", "producer_config", "redact"]
 
 DEFAULTS: Mapping[str, Any] = {
     "acks": "all",
@@ -108,6 +109,8 @@ def producer_config(
     Raises:
         ConfigurationError: A setting would break a promise, or no broker is named.
     """
+    if config is not None and not isinstance(config, Mapping):
+        raise ConfigurationError("config", f"a mapping of librdkafka's settings is expected, not {config!r}")
     user = dict(config or {})
     callbacks = {name: user.pop(name) for name in CALLBACKS if user.get(name) is not None}
     _check(user, callbacks)
@@ -153,6 +156,32 @@ def _set_bootstrap(config: dict[str, Any], bootstrap_servers: str | None) -> Non
         config.pop("metadata.broker.list", None)
     elif not known:
         raise ConfigurationError("bootstrap_servers", "name a broker, for example 'localhost:9092'")
+
+
+_ALIASES = {
+    "acks": "request.required.acks",
+    "bootstrap.servers": "metadata.broker.list",
+    "compression.type": "compression.codec",
+    "delivery.timeout.ms": "message.timeout.ms",
+    "linger.ms": "queue.buffering.max.ms",
+    "max.in.flight": "max.in.flight.requests.per.connection",
+    "retries": "message.send.max.retries",
+    "sasl.mechanism": "sasl.mechanisms",
+}
+"""What librdkafka calls in its messages what users know by another name."""
+
+_TELLING = 4
+
+
+def named_setting(message: str, config: Mapping[str, Any]) -> str:
+    """The setting that librdkafka complains of: by its name there, else by its value; else ``config``."""
+    by_name = [key for key in config if key in message or _ALIASES.get(key, key) in message]
+    by_value = [
+        key
+        for key, value in config.items()
+        if isinstance(value, str) and len(value) >= _TELLING and value in message
+    ]
+    return max(by_name or by_value or ["config"], key=len)
 
 
 def redact(name: str, value: Any) -> Any:

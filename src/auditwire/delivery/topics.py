@@ -157,6 +157,7 @@ class Directory:
         """What is known of the topic now. Asks the cluster, for at most ``LOOKUP_SECONDS``."""
         future = self._creating.get(topic)
         if future is not None and not future.done():
+            self._admin.poll(0)  # serves its callbacks: errors, tokens
             return Lookup(pending="being created")
         try:
             metadata = self._metadata(topic, LOOKUP_SECONDS)
@@ -181,6 +182,9 @@ class Directory:
             self._create(topic, brokers)
             return Lookup(pending="being created")
         error = future.exception(0)
+        if error is not None and all(other.done() for other in self._creating.values()):
+            # another client for the next try: this one may hold credentials that were changed since
+            self._admin = None
         if error is None:
             return Lookup(pending="created, not in the metadata yet")
         refusal = _refusal(error)

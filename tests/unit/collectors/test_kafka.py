@@ -28,7 +28,7 @@ from auditwire.errors import (
     FlushTimeout,
     JournalFull,
 )
-from auditwire.events import ErrorEvent
+from auditwire.events import CheckpointEvent, ErrorEvent
 from auditwire.wire import decode
 
 if TYPE_CHECKING:
@@ -116,12 +116,12 @@ def test_an_object_that_is_no_event_is_refused_and_counted(address: str) -> None
             def to_dict(self) -> dict[str, Any]:
                 raise RuntimeError("no")
 
-        for thing in (object(), Broken()):
+        for thing in (object(), Broken(), CheckpointEvent(reason="close")):
             with pytest.raises(EncodingError):
                 collector.emit(thing)  # type: ignore[arg-type]
         collector.flush(20)
-        assert collector.health().lost == {"encoding": 2}
-    assert sum(d.event.count for d in read(address, "refused.loss")) == 2
+        assert collector.health().lost == {"encoding": 3}
+    assert sum(d.event.count for d in read(address, "refused.loss")) == 3
 
 
 def test_with_nobody_listening_every_call_returns_in_its_time(capfd: pytest.CaptureFixture[str]) -> None:
@@ -184,6 +184,13 @@ def test_topics_may_have_other_names(address: str) -> None:
         ({"on_full": "panic"}, "on_full"),
         ({"journal": "/tmp/x"}, "journal"),
         ({"journal_bytes": 10}, "journal_bytes"),
+        ({"journal_bytes": "many"}, "journal_bytes"),
+        ({"full_timeout": -1}, "full_timeout"),
+        ({"full_timeout": "long"}, "full_timeout"),
+        ({"exit_timeout": None}, "exit_timeout"),
+        ({"create_topics": 6}, "create_topics"),
+        ({"config": ["linger.ms"]}, "config"),
+        ({"topics": {"error": ".."}}, "topics['error']"),
         ({"prefix": "not a topic"}, "prefix"),
         ({"prefix": ""}, "prefix"),
         ({"prefix": "x" * 240}, "prefix"),
@@ -194,7 +201,7 @@ def test_topics_may_have_other_names(address: str) -> None:
         ({"config": {"linger.ms": 10**9}}, "linger.ms"),
         ({"config": {"acks": 1}}, "acks"),
         ({"config": {"stats_cb": 3}}, "stats_cb"),
-        ({"config": {"ssl.ca.location": "/no/such/file", "security.protocol": "ssl"}}, "config"),
+        ({"config": {"ssl.ca.location": "/no/such/file", "security.protocol": "ssl"}}, "ssl.ca.location"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(arguments: dict[str, Any], key: str) -> None:
@@ -243,7 +250,7 @@ def run(script: str, *arguments: str, code: int = 0) -> subprocess.CompletedProc
 BEGIN = """
     import os, sys, threading
     from auditwire import AuditEmitter, KafkaCollector
-    from auditwire.events import ErrorEvent
+    from auditwire.events import CheckpointEvent, ErrorEvent
     def make(prefix, **more):
         return KafkaCollector(sys.argv[1], prefix=prefix, create_topics=False,
                               config={"allow.auto.create.topics": True}, **more)

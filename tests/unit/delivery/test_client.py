@@ -30,7 +30,7 @@ def test_a_thing_is_said_once_a_minute() -> None:
         ({"no.such": 1}, "no.such", "No such configuration property"),
         ({"compression.type": "rar"}, "compression.type", "Invalid value"),
         ({"linger.ms": "soon"}, "linger.ms", "Invalid value"),
-        ({"sasl.mechanism": "NONSENSE", "security.protocol": "sasl_ssl"}, "config", "mechanism"),
+        ({"sasl.mechanism": "NONSENSE", "security.protocol": "sasl_ssl"}, "sasl.mechanism", "mechanism"),
     ],
 )
 def test_what_librdkafka_refuses_is_said_in_its_words(config: dict[str, Any], key: str, words: str) -> None:

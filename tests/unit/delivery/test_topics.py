@@ -35,6 +35,9 @@ class Cluster:
         self.futures = {r.topic: Future() for r in requests}
         return self.futures
 
+    def poll(self, timeout: float) -> int:
+        return 0
+
     def has(self, name: str, partitions: int = 0, error: int = 0) -> None:
         topic = type("Topic", (), {})()
         topic.error = KafkaError(error) if error else None
@@ -137,7 +140,7 @@ def test_a_refused_creation_says_why_and_is_tried_again(error: Exception, words:
     assert words in (topics.look_up("t").refused or "")
     assert topics.look_up("t").pending == "being created"
     assert len(cluster.requests) == 2
-    assert cluster.made == 1
+    assert cluster.made == 2  # a client of its own: the first one's credentials may be the reason
 
 
 def test_create_topics_reports_each_topic() -> None:
