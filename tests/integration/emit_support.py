@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from auditwire import KafkaCollector
@@ -134,6 +134,10 @@ def consume(bootstrap: str, topic: str, timeout: float = SOON) -> list[Message]:
     return messages
 
 
+_NOT_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+"""What is said of a partition in the moment of its creation: nothing is on it."""
+
+
 class Ends:
     """Counts what stands on the topics of a prefix by their end offsets. Control topics are left out."""
 
@@ -153,7 +157,11 @@ class Ends:
         counts: Counter[str] = Counter()
         if asked:
             for place, future in self._admin.list_offsets(asked).items():
-                counts[place.topic] += future.result(SOON).offset
+                try:
+                    counts[place.topic] += future.result(SOON).offset
+                except KafkaException as error:  # noqa: PERF203 - one of a few partitions
+                    if error.args[0].code() not in _NOT_YET:
+                        raise
         return dict(counts)
 
     def total(self) -> int:

@@ -1,4 +1,4 @@
-"""Brokers that do not answer, or refuse who asks: calls end in time, health says why, and it can be mended."""
+"""Brokers that do not answer, or refuse who asks: calls end in time, health says why, all can be mended."""
 
 from __future__ import annotations
 
