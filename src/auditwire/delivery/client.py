@@ -166,6 +166,28 @@ class Client:
         """Cluster metadata with this topic, from the producer in use."""
         return self.producer.list_topics(topic, timeout)
 
+    def poll(self, timeout: float) -> None:
+        """Serve librdkafka's events for at most ``timeout`` seconds."""
+        self._serve("poll", timeout)
+
+    def flush(self, timeout: float) -> None:
+        """``producer.flush``: what lingers goes out now; waits at most ``timeout`` seconds."""
+        self._serve("flush", timeout)
+
+    def _serve(self, method: str, timeout: float) -> None:
+        if self.producer is None:
+            return
+        try:
+            getattr(self.producer, method)(timeout)
+        except KafkaException as error:  # an error of the client itself, such as a refused producer id
+            self.note(error.args[0])
+            if error.args[0].fatal():
+                self.fail(error.args[0])
+
+    def fail(self, error: KafkaError) -> None:
+        """The producer is of no more use. The first error is the cause, later ones only say so again."""
+        self.fatal = self.fatal or str(error)
+
     def set_sasl_credentials(self, username: str, password: str) -> None:
         """New credentials for this producer and later ones; taken at the next authentication."""
         self._config.update({"sasl.username": username, "sasl.password": password})
@@ -177,7 +199,7 @@ class Client:
     def _on_error(self, error: KafkaError) -> None:
         self.note(error)
         if error.fatal():
-            self.fatal = str(error)
+            self.fail(error)
         user = self._callbacks.get("error_cb")
         if user is not None:
             self._guard(user, error)
@@ -185,9 +207,12 @@ class Client:
     def note(self, error: KafkaError, topic: str | None = None) -> None:
         """Remember and log an error of broker or client, the same one once a minute."""
         where = f" (topic {topic})" if topic else ""
-        self.last_error = f"{error.name()}: {error.str()}{where}"
+        text = f"{error.name()}: {error.str()}{where}"
+        # _FATAL only says that there was another error, which is the one to show
+        if error.code() != KafkaError._FATAL or not self.last_error:  # noqa: SLF001
+            self.last_error = text
         if self._throttle.may((error.code(), topic), self._monotonic()):
-            log.warning("%s; what is accepted stays in the journal", self.last_error)
+            log.warning("%s; what is accepted stays in the journal", text)
 
     def fault(self, what: str) -> None:
         """Count and log the exception that is being handled, with its traceback."""

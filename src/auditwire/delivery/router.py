@@ -219,7 +219,7 @@ class Router:
         if error.code() in _GONE:
             self._forget_partitions(topic)
         elif fault is Fault.FATAL:
-            self._client.fatal = str(error)
+            self._client.fail(error)
         elif fault in (Fault.TOO_LARGE, Fault.POISON):
             if self._on_poison(lane.backlog[0], error.name()):
                 lane.backlog.popleft()
@@ -243,7 +243,7 @@ class Router:
                         chunk.failures[message.value()] = error.code()
                         client.note(error, chunk.lane.topic)
                         if classify(error) is Fault.FATAL:
-                            client.fatal = str(error)
+                            client.fail(error)
                     if chunk.reported == len(records):
                         self._settle(chunk)
             except Exception:  # noqa: BLE001 - must not leave a callback; fault() logs

@@ -221,13 +221,12 @@ class Sender:
             self._number(records, now)
         self._barriers.extend(self._journal.barriers())
         produced = self._router.pump(now)
-        producer = self._client.producer
-        if producer is None:  # the next one could not be made yet; the router tries again
+        if self._client.producer is None:  # the next one could not be made yet; the router tries again
             self._sleep(WAIT_LAST)
         elif self._barriers or self._deadline is not None:
-            producer.flush(FLUSH_SLICE)
+            self._client.flush(FLUSH_SLICE)
         else:
-            producer.poll(0)
+            self._client.poll(0)
         self._move_mark()
         if self._deadline is not None:
             self._close_down()
@@ -243,8 +242,7 @@ class Sender:
         elif self._window.low < self._window.end:
             # a wait in C for acknowledgements, longer and longer while there are none: an outage costs little
             before = self._done
-            if self._client.producer is not None:
-                self._client.producer.poll(self._wait)
+            self._client.poll(self._wait)
             self._wait = WAIT_FIRST if self._done != before else min(WAIT_LAST, self._wait * 2)
         elif self._deadline is None:
             now = self._monotonic()

@@ -442,6 +442,42 @@ def test_after_a_fatal_error_another_producer_begins_at_the_mark(code: int) -> N
     assert world.sender.health().producers == 2
 
 
+def test_a_fatal_error_that_poll_raises_is_no_bug_of_the_sender() -> None:
+    world = World()
+    refusal = KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED, "no producer id", True)
+
+    def poll(timeout: float) -> int:
+        raise KafkaException(refusal)
+
+    world.producers[0].poll = poll  # type: ignore[method-assign]
+    world.emit(error())
+    world.rounds(1)
+    assert world.client.fatal == str(refusal)
+    world.client.note(KafkaError(KafkaError._FATAL))
+    health = world.sender.health()
+    assert health.faults == 0
+    assert "no producer id" in health.last_error
+    world.rounds(4)
+    assert world.sender.pending == 0
+
+
+def test_an_error_that_poll_raises_and_that_is_not_fatal_is_remembered() -> None:
+    world = World()
+    refusal = KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
+    real, raised = world.producers[0].poll, iter([KafkaException(refusal)])
+
+    def poll(timeout: float) -> int:
+        for error in raised:
+            raise error
+        return real(timeout)
+
+    world.producers[0].poll = poll  # type: ignore[method-assign]
+    world.rounds(3)
+    assert "COORDINATOR_LOAD_IN_PROGRESS" in world.sender.health().last_error
+    assert len(world.producers) == 1
+    assert world.sender.pending == 0
+
+
 def test_reports_of_an_abandoned_producer_are_nobodys() -> None:
     world = World()
     world.rounds()
