@@ -159,6 +159,8 @@ def _event(schema: Schema, values: dict[str, Any]) -> AuditEvent:
 
 
 def _long(body: bytes, at: int) -> tuple[int, int]:
+    if at < len(body) and body[at] < 0x80:  # noqa: PLR2004 - nearly always: lengths, branches, small numbers
+        return (body[at] >> 1) ^ -(body[at] & 1), at + 1
     number = shift = 0
     for at in range(at, len(body)):  # noqa: B020, PLR1704 - goes on from where it is
         byte = body[at]

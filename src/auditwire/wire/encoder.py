@@ -27,12 +27,12 @@ import fastavro
 
 from auditwire.errors import EncodingError
 from auditwire.events import CONTROL_TYPES, AuditEvent
-from auditwire.jsonable import json_line, plain
+from auditwire.jsonable import json_line, plain, text_of
 from auditwire.wire.coerce import Converted, Unfit, convert, note_of
 from auditwire.wire.foreign import as_audit_event
 from auditwire.wire.notes import COERCED, add_notes
 from auditwire.wire.schemas import Field, Schema, schema_for
-from auditwire.wire.shorten import MAX_BODY, shorten, surely_too_large
+from auditwire.wire.shorten import MAX_BODY, MAX_ID, ids_fit, shorten, surely_too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,13 +51,23 @@ _KEYS = frozenset({str})
 
 
 class Encoder(Protocol):
-    """Event -> head and tail of its Avro body. Called from any thread."""
+    """Event -> head and tail of its Avro body. Called from any thread. The event is not changed."""
 
     def encode(self, event: AuditEvent, stream_id: str) -> tuple[bytes, bytes]:
-        """Head and tail, to be put together by :func:`join_body`. The event is not changed.
+        """Head and tail, to be put together by :func:`join_body`.
 
         Raises:
             EncodingError: The event could not be turned into bytes, in spite of coercion and shortening.
+        """
+
+    def encode_fitted(self, event: AuditEvent, stream_id: str) -> tuple[bytes, bytes, AuditEvent]:
+        """As ``encode``, and the event as it was encoded.
+
+        That is the event itself, or a copy with coerced and shortened values. What stands around the body
+        (key, headers, Kafka timestamp) must be taken from it, or it would disagree with the body.
+
+        Raises:
+            EncodingError: As ``encode``.
         """
 
 
@@ -159,12 +169,16 @@ class FastavroEncoder:
         self._plans: dict[type, _Plan] = {}
 
     def encode(self, event: AuditEvent, stream_id: str) -> tuple[bytes, bytes]:
-        """Head and tail of the event's body. Events of other classes go through :func:`as_audit_event` first.
+        """Head and tail of the event's body. An event of another class becomes one by :func:`as_audit_event`.
 
         Raises:
             EncodingError: The event could not be turned into bytes, in spite of coercion and shortening.
             SchemaError: The schema is missing from the installation.
         """
+        return self.encode_fitted(event, stream_id)[:2]
+
+    def encode_fitted(self, event: AuditEvent, stream_id: str) -> tuple[bytes, bytes, AuditEvent]:
+        """As ``encode``, and the event as it was encoded: see :class:`Encoder`."""
         plan = self._plans.get(type(event))
         if plan is None:
             event = as_audit_event(event)
@@ -177,8 +191,8 @@ class FastavroEncoder:
                 if text is not None:
                     row["metadata"] = text
                     head, tail = _write(plan, row, stream_id)
-                    if len(head) + len(tail) <= _ROOM:
-                        return head, tail
+                    if len(head) + len(tail) <= _ROOM and (len(head) <= MAX_ID or ids_fit(row)):
+                        return head, tail, event
         except (AttributeError, ValueError, OverflowError, TypeError, RuntimeError):
             pass  # a value that only looks right; what it is, is found below
         try:
@@ -187,8 +201,8 @@ class FastavroEncoder:
             raise
         except Exception as e:
             raise EncodingError(
-                f"the event {note_of(event.event_id)[:64]} ({plan.cls.event_type}) cannot be encoded: "
-                f"{type(e).__name__}: {e}"
+                f"the {plan.cls.event_type} event {note_of(getattr(event, 'event_id', None))[:64]} cannot be "
+                f"encoded: {type(e).__name__}: {text_of(e)}"
             ) from e
 
     def _plan(self, cls: type[AuditEvent]) -> _Plan:
@@ -197,7 +211,7 @@ class FastavroEncoder:
             plan = self._plans[cls] = _Plan(cls, schema_for(cls.event_type))
         return plan
 
-    def _thorough(self, plan: _Plan, event: AuditEvent, stream_id: str) -> tuple[bytes, bytes]:
+    def _thorough(self, plan: _Plan, event: AuditEvent, stream_id: str) -> tuple[bytes, bytes, AuditEvent]:
         """The long way: every value is looked at, converted when it must be, and cut when it must be."""
         row: dict[str, Any] = {}
         notes: dict[str, str] = {}
@@ -207,10 +221,10 @@ class FastavroEncoder:
         metadata = self._rendered(getattr(event, "metadata", _ABSENT), notes)
         if notes:
             add_notes(metadata, COERCED, notes)
-        if not surely_too_large(row, metadata):
+        if ids_fit(row) and not surely_too_large(row, metadata):
             head, tail = _write(plan, {**row, "metadata": json_line(metadata)}, stream_id)
             if len(head) + len(tail) <= _ROOM:
-                return head, tail
+                return head, tail, _rebuilt(plan, row, metadata)
         for name in shorten(row, metadata, keep_arrays=plan.cls.event_type in CONTROL_TYPES):
             self._on_truncated(name)
         head, tail = _write(plan, {**row, "metadata": json_line(metadata)}, stream_id)
@@ -219,7 +233,7 @@ class FastavroEncoder:
                 f"the {plan.cls.event_type} event {row['event_id'][:64]} has {len(head) + len(tail)} bytes, "
                 f"more than {MAX_BODY}, and nothing left that may be cut"
             )
-        return head, tail
+        return head, tail, _rebuilt(plan, row, metadata)
 
     def _fitted(self, plan: _Plan, field: Field, raw: Any, notes: dict[str, str]) -> Any:
         """The value for this field; what cannot be told by it goes into the notes."""
@@ -274,6 +288,12 @@ def _default(cls: type[AuditEvent], attribute: str) -> Any:
     if default.default_factory is not MISSING:
         return default.default_factory()
     return default.default
+
+
+def _rebuilt(plan: _Plan, row: dict[str, Any], metadata: dict[str, Any]) -> AuditEvent:
+    """An event of what was encoded."""
+    values = {attribute: row[field.name] for field, attribute in plan.columns if field.name != "metadata"}
+    return plan.cls(**values, metadata=metadata)
 
 
 def _write(plan: _Plan, row: dict[str, Any], stream_id: str) -> tuple[bytes, bytes]:

@@ -7,6 +7,8 @@ metadata that is no string is replaced by the beginning of its JSON text. What w
 ``metadata["auditwire.truncated"]``: field, or ``metadata.<key>`` -> length in characters and SHA-256 of the
 whole; of an array or another value than a string, of its compact JSON text.
 
+``event_id`` and ``session_id`` are never longer than :data:`MAX_ID`, whatever else there is.
+
 When more than 50 values would have to be cut, the metadata is cut as a whole: values to one level, and keys
 from the end on when the keys alone are too many. It is then told as one, under ``metadata``, with the number
 of ``keys`` and how many were ``kept``.
@@ -19,12 +21,17 @@ from typing import Any
 from auditwire.jsonable import json_line
 from auditwire.wire.notes import COERCED, MAX_NOTED, TRUNCATED, add_notes, measured, name_of
 
-__all__ = ["MAX_BODY", "shorten", "surely_too_large"]
+__all__ = ["MAX_BODY", "MAX_ID", "ids_fit", "shorten", "surely_too_large"]
 
 MAX_BODY = 900 * 1024
 """Bytes of the largest Avro body: Kafka's default limit of 1 MiB, less framing, key, headers and batch."""
 
+MAX_ID = 16 * 1024
+"""Bytes of the longest ``event_id`` and ``session_id``: they stand a second time in header and key."""
+
+_IDS = ("event_id", "session_id")
 _FIELD_BYTES = 16  # of a field beside its text: union index, length, block count, numbers; 11 at most
+_OTHERS_BYTES = 256  # event_type, stream_id, sequence, the braces of the metadata and the name of our notes
 _ITEM_BYTES = 5  # of an array's item beside its text
 _ENTRY_BYTES = 2  # of an entry of the metadata beside key and value: colon and comma
 _NOTE_BYTES = (
@@ -32,6 +39,15 @@ _NOTE_BYTES = (
 )
 _LEAST = 48  # bytes that an entry of the metadata is not cut below: then rather fewer entries
 _OWN_NOTES = 200_000  # bytes of our notes that are left alone; more than that did not come from us
+
+
+def ids_fit(row: dict[str, Any]) -> bool:
+    """True when the ids are short enough to stand a second time beside the body."""
+    return all(len(text) <= MAX_ID // 4 or len(text.encode("utf-8")) <= MAX_ID for text in _ids(row).values())
+
+
+def _ids(row: dict[str, Any]) -> dict[str, str]:
+    return {name: row[name] for name in _IDS if row[name] is not None}
 
 
 def surely_too_large(row: dict[str, Any], metadata: dict[str, Any]) -> bool:
@@ -44,7 +60,7 @@ def shorten(row: dict[str, Any], metadata: dict[str, Any], *, keep_arrays: bool 
     """Cuts the longest values, in place, and adds the note to the metadata.
 
     Args:
-        row: The fields of the record; ``metadata`` and ``stream_id`` are left alone.
+        row: The fields of the record, without ``metadata``, ``event_type``, ``stream_id`` and ``sequence``.
         metadata: The metadata, as JSON can express it.
         keep_arrays: True where a shorter array would be a wrong statement: in control records.
 
@@ -67,12 +83,11 @@ class _Cutter:
             if k in metadata and _json_size(metadata[k]) < _OWN_NOTES
         }
         arrays = {k: sum(map(_item_size, v)) for k, v in row.items() if isinstance(v, list)}
-        self.fields = {
-            k: len(v.encode("utf-8"))
-            for k, v in row.items()
-            if isinstance(v, str) and k not in {"metadata", "stream_id"}
-        }
-        self.room = MAX_BODY - _FIELD_BYTES * (len(row) + 2) - _json_size(self.own)
+        self.long_ids = [k for k, v in _ids(row).items() if len(v.encode("utf-8")) > MAX_ID]
+        for name in self.long_ids:
+            self._cut_field(name, MAX_ID)
+        self.fields = {k: len(v.encode("utf-8")) for k, v in row.items() if isinstance(v, str)}
+        self.room = MAX_BODY - _OTHERS_BYTES - _FIELD_BYTES * len(row) - _json_size(self.own)
         if keep_arrays:
             self.room -= sum(arrays.values())
         else:
@@ -91,18 +106,19 @@ class _Cutter:
             )
             if everything > level:
                 self._cut_metadata(level)
-        in_metadata = bool(self.notes)
+        in_metadata = len(self.notes) > len(self.long_ids)
         cut = [name for name, size in self.fields.items() if size > level]
         for name in cut:
             self._cut_field(name, level)
         self.metadata.update(self.own)
         add_notes(self.metadata, TRUNCATED, self.notes)
+        cut += [name for name in self.long_ids if name not in cut]
         return [*cut, "metadata"] if in_metadata else cut
 
     def _cut_field(self, name: str, level: int) -> None:
         value = self.row[name]
         if isinstance(value, str):
-            self.notes[name] = measured(value)
+            self.notes.setdefault(name, measured(value))  # an id may have been cut already
             self.row[name] = _cut_text(value, level)
         else:
             self.notes[name] = {**measured(json_line(value)), "items": len(value)}
