@@ -18,6 +18,8 @@ def main() -> None:
     """The console script ``auditwire``; ends with SystemExit."""
     try:
         from auditwire.cli.app import run  # noqa: PLC0415 - typer and rich are an extra
+
+        raise SystemExit(run())
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _NEEDS:
             raise
@@ -25,6 +27,5 @@ def main() -> None:
 
         print(f"auditwire: {MissingExtraError('the command line', 'cli')}", file=sys.stderr)  # noqa: T201 - no rich
         raise SystemExit(2) from None
-    except KeyboardInterrupt:  # while the imports were running
+    except KeyboardInterrupt:  # before run() could see it
         raise SystemExit(130) from None
-    raise SystemExit(run())

@@ -21,6 +21,7 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,7 +32,7 @@ from auditwire.cli.output import ClosedPipe, abandon_stdout, remark, without_sec
 from auditwire.errors import AuditwireError, ConfigurationError, MissingExtraError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import FrameType
 
 __all__ = ["app", "run"]
@@ -78,26 +79,20 @@ def run(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Without the program's name; those of the process by default.
     """
-    handler = _LogLines()
-    logging.getLogger("auditwire").addHandler(handler)
-    previous = _end_on_sigterm()
-    try:
-        status = _status(arguments)
-        sys.stdout.flush()
-    except (BrokenPipeError, ClosedPipe):
-        abandon_stdout()
-        status = CLOSED_PIPE
-    finally:
-        logging.getLogger("auditwire").removeHandler(handler)
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
+    with _warnings_as_lines(), _sigterm_as_exit():
+        try:
+            status = _status(arguments)
+            sys.stdout.flush()
+        except (BrokenPipeError, ClosedPipe):
+            abandon_stdout()
+            status = CLOSED_PIPE
     return status
 
 
 def _status(arguments: Sequence[str] | None) -> int:
     try:
-        # given as a list, because None would make typer look at sys.argv itself, which it does as well
-        result = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        result = app(args=words, prog_name="auditwire", standalone_mode=False)
     except ClosedPipe:
         raise
     except (KeyboardInterrupt, typer.Abort):
@@ -114,7 +109,7 @@ def _explain(error: Exception) -> int:
         sys.stderr.write(without_secrets("".join(traceback.format_exception(error))))
     if isinstance(error, _UsageOrClickError):
         context = getattr(error, "ctx", None)
-        hint = "" if context is None else f" (see {context.command_path} --help)"
+        hint = "" if context is None else f"; see {context.command_path} --help"
         remark(f"{error.format_message().rstrip('.')}{hint}", style="red")  # type: ignore[attr-defined] # of ClickException
         return USAGE
     if isinstance(error, (ConfigurationError, MissingExtraError)):
@@ -140,21 +135,33 @@ def _what(error: Exception) -> str:
 class _LogLines(logging.Handler):
     """The library's warnings as lines on stderr, as the commands' own."""
 
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-
     def emit(self, record: logging.LogRecord) -> None:
         if record.name != "auditwire.librdkafka":
             remark(record.getMessage(), style="yellow")
 
 
-def _end_on_sigterm() -> signal.Handlers | int | None:
-    """SIGTERM unwinds as Ctrl-C does: clients are closed and an embedded broker ends. The handler before."""
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    handler = _LogLines(logging.WARNING)
+    logging.getLogger("auditwire").addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger("auditwire").removeHandler(handler)
+
+
+@contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """SIGTERM unwinds as Ctrl-C does: clients are closed and an embedded broker ends."""
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         raise SystemExit(TERMINATED)
 
     if threading.current_thread() is not threading.main_thread():
-        return None
+        yield
+        return
     previous = signal.signal(signal.SIGTERM, end)
-    return signal.SIG_DFL if previous is None or callable(previous) else previous
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["TopicInfo", "audit_topics", "metadata"]
 
 _DESCRIBE_SECONDS = 5.0
+
+_SLICE = 0.5
+"""Seconds of the longest wait inside the client: Ctrl-C is noticed after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +60,23 @@ def metadata(admin: AdminClient, where: Connection) -> Any:
     Raises:
         BrokerError: No broker answered in time.
     """
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while True:
+        answer = _look(admin)
+        if not isinstance(answer, KafkaException):
+            return answer
+        if time.monotonic() > deadline:
+            raise BrokerError(
+                f"no broker answered at {where.bootstrap} within {ANSWER_SECONDS:g} s "
+                f"({answer.args[0].str()}): is it up? Are address, security.protocol and credentials right?"
+            )
+
+
+def _look(admin: AdminClient) -> Any:
     try:
-        return admin.list_topics(timeout=ANSWER_SECONDS)
+        return admin.list_topics(timeout=_SLICE)
     except KafkaException as error:
-        raise BrokerError(
-            f"no broker answered at {where.bootstrap} within {ANSWER_SECONDS:g} s ({error.args[0].str()}): "
-            "is it up, and are address, security.protocol and credentials right?"
-        ) from error
+        return error
 
 
 def audit_topics(where: Connection) -> list[TopicInfo]:
@@ -72,7 +86,8 @@ def audit_topics(where: Connection) -> list[TopicInfo]:
         BrokerError: No broker answered in time, or it does not tell the offsets.
     """
     admin = where.admin()
-    types = {name: event_type_of(where.prefix, name) for name in (topics := metadata(admin, where).topics)}
+    topics = metadata(admin, where).topics
+    types = {name: event_type_of(where.prefix, name) for name in topics}
     found = {name: topics[name] for name, event_type in sorted(types.items()) if event_type in ALL_TYPES}
     if not found:
         return []
@@ -118,10 +133,10 @@ def _records(admin: AdminClient, topics: Mapping[str, Any]) -> dict[str, int]:
     for sign, spec in ((1, last), (-1, first)):
         futures = admin.list_offsets(dict.fromkeys(places, spec), request_timeout=ANSWER_SECONDS)
         for place, future in futures.items():
-            try:
-                counts[place.topic] += sign * future.result().offset
-            except KafkaException as error:
+            error = future.exception()
+            if error is not None:
                 raise BrokerError(
-                    f"the broker does not tell the offsets of {place.topic}: {error.args[0].str()}"
+                    f"the broker does not tell the offsets of {place.topic}: {error}"
                 ) from error
+            counts[place.topic] += sign * future.result().offset
     return counts

@@ -215,11 +215,11 @@ class _Run:
     # -- words ----------------------------------------------------------------------------------------------
 
     def _say_hello(self) -> None:
-        kind = "in memory, for this demo only" if self.embedded else "yours"
+        kind = ", in memory" if self.embedded else ""
         self.output.print(
             Text.assemble(
                 ("auditwire demo", "bold"),
-                f"  broker {self.where.bootstrap} ({kind}), topics {self.where.prefix}.*",
+                f"  broker {self.where.bootstrap}{kind}; topics {self.where.prefix}.*",
             )
         )
         self.output.print()
@@ -270,8 +270,8 @@ class _Run:
             return
         said = {
             "complete": (
-                f"stream complete and closed: {verdict.records} records as its {verdict.checkpoints} "
-                "checkpoints list them, none missing, none changed"
+                f"stream complete and closed: {verdict.records} records, {verdict.checkpoints} checkpoints, "
+                "none missing or changed"
             ),
             "open": f"stream not closed: {verdict.records} records, {verdict.checkpoints} checkpoints",
             "fault": f"stream at fault: {len(verdict.faults)} found in {verdict.records} records",
@@ -302,21 +302,16 @@ def _topic_lines(topics: Counter[str], *, wide: bool) -> list[Text]:
 
 def _say_what_next(output: Output, where: Connection, *, embedded: bool, serve: bool) -> None:
     prefix = "" if where.prefix == "audit" else f" --prefix {where.prefix}"
-    steps: list[tuple[str, str]] = []
+    steps = [("auditwire demo --serve", "keeps this broker open")]
     if serve or not embedded:
-        steps.append(
-            (f"auditwire tail -b {where.bootstrap}{prefix} --from-beginning", "the same events again")
-        )
-        steps.append((f"auditwire topics list -b {where.bootstrap}{prefix}", "what lies on the broker"))
-    else:
-        steps.append(
-            ("auditwire demo --serve", "keep this broker open, and look at it from another terminal")
-        )
+        steps = [
+            (f"export AUDITWIRE_BOOTSTRAP_SERVERS={where.bootstrap}", ""),
+            (f"auditwire tail{prefix} --from-beginning", "the same events again"),
+            (f"auditwire topics list{prefix}", "what lies on the broker"),
+        ]
     if embedded:
-        steps.append(("auditwire demo --bootstrap localhost:9092", "the same on a broker of yours"))
-    steps.append(
-        ('AuditEmitter(KafkaCollector("localhost:9092"))', "in your agent; the README has ten lines")
-    )
+        steps.append(("auditwire demo --bootstrap localhost:9092", "uses a broker of yours"))
+    steps.append(('AuditEmitter(KafkaCollector("localhost:9092"))', "in your agent: see README.md"))
     output.print()
     output.print(Text("Next", "bold"))
     for line in aligned([[Text(f"  {command}", "cyan"), Text(why, "dim")] for command, why in steps]):
@@ -324,9 +319,12 @@ def _say_what_next(output: Output, where: Connection, *, embedded: bool, serve: 
 
 
 def _serve(where: Connection) -> None:
-    """Wait for Ctrl-C or SIGTERM."""
+    """Say where the broker is, and wait for Ctrl-C or SIGTERM."""
     remark(
         f"the broker stays open at {where.bootstrap}; Ctrl-C ends it, and its records with it", style="bold"
     )
-    while True:
-        time.sleep(3600)
+    _wait()
+
+
+def _wait() -> None:
+    threading.Event().wait()

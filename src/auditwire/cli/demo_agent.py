@@ -116,7 +116,7 @@ class DemoAgent:
             path.write_text(text, encoding="utf-8")
         self._take_turn("planner", PROMPT, self._planner)
 
-    # -- the two minds, scripted: they yield calls, are sent the results, and return an answer -----------------
+    # -- the two minds, scripted: they yield calls, are sent the results, and return an answer --------------
 
     def _planner(self) -> Generator[Call, str | None, str]:
         self._read_settings()

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Lines", "aligned", "detail", "record_dict"]
 
-_LEAST_DETAIL = 20
+_GAP = "  "
+_RULE = 20
+_LEAST_DETAIL = 22
+
+_NARROWER = (("time", 8), ("session", 8), ("agent", 0), ("session", 0), ("tool", 0))
+"""What gives way, in this order, while a terminal leaves less than that to the detail; 0 is not shown."""
+
+_STRUCTURE = ("turn_start", "turn_end", "agent_switch")
 
 SEVERITY_STYLES = {"warning": "yellow", "error": "red"}
 
@@ -68,56 +75,61 @@ class Lines:
     """Lays out events in columns that stand below each other.
 
     Args:
-        width: Columns of the terminal: the last column is cut to fit. None cuts nothing.
+        width: Columns of the terminal: what has no room is cut, or left out. None cuts nothing.
         session: Show the session too.
     """
 
     def __init__(self, width: int | None, *, session: bool) -> None:
-        self._columns = [("time", 12), ("type", 20), ("agent", 10), ("tool", 12)]
-        if session:
-            self._columns.insert(2, ("session", 14))
-        taken = sum(columns + 2 for _, columns in self._columns)
-        self._rest = None if width is None else max(_LEAST_DETAIL, width - taken)
+        self._width = width
+        self._columns = {"time": 12, "type": 20, "session": 14, "agent": 10, "tool": 12}
+        if not session:
+            del self._columns["session"]
+        for name, columns in _NARROWER:
+            if width is not None and width - self._taken < _LEAST_DETAIL and name in self._columns:
+                self._columns[name] = columns
+                if not columns:
+                    del self._columns[name]
+
+    @property
+    def _taken(self) -> int:
+        return sum(self._columns.values()) + len(_GAP) * len(self._columns)
 
     def header(self) -> Text:
         """The columns' names."""
-        return self._line([(name, "dim") for name, _ in self._columns], ("detail", "dim"))
+        return self._line({name: (name, "dim") for name in self._columns}, ("detail", "dim"))
 
     def rule(self) -> Text:
         """A line below the header."""
-        rest = 6 if self._rest is None else self._rest
-        return Text(
-            "  ".join("─" * width for width in [*(columns for _, columns in self._columns), rest]), "dim"
-        )
+        rest = len("detail") if self._width is None else self._width - self._taken
+        return self._line(dict.fromkeys(self._columns, ("─" * _RULE, "dim")), ("─" * rest, "dim"), end="")
 
     def row(self, event: AuditEvent) -> Text:
-        """One event: its type in the colour of its severity, the library's own records dim."""
-        control = event.event_type in ev.CONTROL_TYPES
-        style = SEVERITY_STYLES.get(event.severity, "dim" if control else "")
-        time = datetime.fromisoformat(event.timestamp).astimezone().strftime("%H:%M:%S.%f")[:12]
+        """One event in the colour of its severity; turns bold, the library's own records dim."""
+        style = SEVERITY_STYLES.get(event.severity, "dim" if event.event_type in ev.CONTROL_TYPES else "")
+        time = datetime.fromisoformat(event.timestamp).astimezone().strftime("%H:%M:%S.%f")
         cells = {
-            "time": (time, "dim"),
-            "type": (event.event_type, style or "bold"),
+            "time": (time[: self._columns["time"]], "dim"),
+            "type": (event.event_type, style or ("bold" if event.event_type in _STRUCTURE else "")),
             "session": (event.session_id or "", "dim"),
             "agent": (event.agent_id or "", "cyan"),
             "tool": (getattr(event, "tool_name", ""), "magenta"),
         }
-        return self._line([cells[name] for name, _ in self._columns], (detail(event), style))
+        return self._line(cells, (detail(event), style))
 
-    def _line(self, cells: list[tuple[str, str]], last: tuple[str, str]) -> Text:
+    def _line(self, cells: dict[str, tuple[str, str]], last: tuple[str, str], end: str = "…") -> Text:
         line = Text(no_wrap=True)
-        for (value, style), (_, columns) in zip(cells, self._columns, strict=True):
+        for name, columns in self._columns.items():
+            value, style = cells[name]
             cell = Text(printable(value), style)
-            if self._rest is None:
+            if self._width is None and end:
                 cell.pad_right(max(0, columns - cell.cell_len))
             else:
-                cell.truncate(columns, overflow="ellipsis", pad=True)
-            line.append_text(cell).append("  ")
-        cell = Text(printable(last[0]), last[1])
-        if self._rest is not None:
-            cell.truncate(self._rest, overflow="ellipsis")
-        line.append_text(cell)
+                cell.truncate(columns, overflow="ellipsis" if end else "crop", pad=True)
+            line.append_text(cell).append(_GAP)
+        line.append(printable(last[0]), last[1])
         line.rstrip()
+        if self._width is not None:
+            line.truncate(self._width, overflow="ellipsis" if end else "crop")
         return line
 
 

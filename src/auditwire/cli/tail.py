@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from auditwire.cli.connection import ANSWER_SECONDS, Bootstrap, ConfigFile, Prefix, connection
 from auditwire.cli.lines import Lines, record_dict
 from auditwire.cli.output import Output
+from auditwire.errors import ConfigurationError
 
 __all__ = ["tail"]
 
@@ -23,6 +25,23 @@ Examples:
 """
 
 
+def _event_types(incomplete: str) -> list[str]:
+    """For the shell's completion."""
+    from auditwire.events import ALL_TYPES  # noqa: PLC0415 - --help needs no events
+
+    return [name for name in ALL_TYPES if name.startswith(incomplete)]
+
+
+def _known(types: list[str] | None) -> list[str] | None:
+    known = _event_types("")
+    for name in types or ():
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+            raise ConfigurationError("--type", f"{name} is no event type; {hint}")
+    return types or None
+
+
 def tail(
     bootstrap: Bootstrap = None,
     session: Annotated[
@@ -31,7 +50,11 @@ def tail(
     types: Annotated[
         list[str] | None,
         typer.Option(
-            "--type", "-t", metavar="TYPE", help="Only events of this type; may be given several times."
+            "--type",
+            "-t",
+            metavar="TYPE",
+            help="Only events of this type, such as error; may be given several times.",
+            autocompletion=_event_types,
         ),
     ] = None,
     from_beginning: Annotated[
@@ -67,7 +90,7 @@ def tail(
         where.bootstrap,
         prefix=where.prefix,
         config=where.config,
-        types=types or None,
+        types=_known(types),
         session_id=session,
         from_beginning=from_beginning or not follow,
         follow=follow,

@@ -188,8 +188,8 @@ class _Plan:
         other = [f"{name} has {count}" for name, count in self.there.items() if count != wanted]
         if other:
             remark(
-                f"topics that exist are left as they are; with another number of partitions than {wanted} they "
-                f"cannot be joined with the others by partition: {', '.join(other)}",
+                "topics that exist are left as they are; those with a number of partitions other than "
+                f"{wanted} cannot be joined by partition: {', '.join(other)}",
                 style="yellow",
             )
         for name, why in self.refused.items():
