@@ -227,8 +227,7 @@ class Refusing(InMemoryCollector):
         raise self.error
 
 
-# -- the vocabulary
-# -------------------------------------------------------------------------------------------
+# -- the vocabulary --------------------------------------------------------------------------------
 
 
 def test_the_contract_is_all_there_is() -> None:
@@ -349,8 +348,7 @@ def test_one_text_is_one_tool_and_not_its_characters() -> None:
     assert tools == [["ssh"], ["a", "b"], ["7"]]
 
 
-# -- previews
-# -------------------------------------------------------------------------------------------------
+# -- previews --------------------------------------------------------------------------------------
 
 
 def test_a_preview_keeps_200_characters_and_the_full_length() -> None:
@@ -389,8 +387,7 @@ def test_a_value_that_cannot_be_rendered_is_counted_and_logged_and_never_raises(
     assert "ValueError: no text" in caplog.text
 
 
-# -- identities
-# -----------------------------------------------------------------------------------------------
+# -- identities ------------------------------------------------------------------------------------
 
 IDENTITIES = {
     "session_id": "s",
@@ -505,8 +502,7 @@ def test_refusals_of_a_view_count_for_its_emitter() -> None:
     assert emitter.refused == 2
 
 
-# -- refusals
-# -------------------------------------------------------------------------------------------------
+# -- refusals --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [JournalFull("64 MiB pending"), ZeroDivisionError("a bug")])
@@ -572,8 +568,7 @@ def test_preview_chars_that_are_no_number_are_refused(value: Any) -> None:
     assert caught.value.key == "preview_chars"
 
 
-# -- collector, flush, close
-# ----------------------------------------------------------------------------------
+# -- collector, flush, close -----------------------------------------------------------------------
 
 
 def test_the_default_collector_is_one_in_memory_of_its_own() -> None:
@@ -707,8 +702,7 @@ def test_async_with_does_not_hide_the_error_of_its_block(caplog: pytest.LogCaptu
         asyncio.run(run(None))
 
 
-# -- threads
-# --------------------------------------------------------------------------------------------------
+# -- threads ---------------------------------------------------------------------------------------
 
 
 def in_threads(count: int, work: Callable[[int], object]) -> None:

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import io
 import json
-import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from bombardment import bombarded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +17,6 @@ from auditwire.events import ALL_TYPES, AuditEvent, ErrorEvent, TurnStartEvent, 
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import FrameType
 
 
 class Foreign:
@@ -152,28 +151,21 @@ def test_an_event_of_20_mb_is_one_line(path: Path) -> None:
     assert json.loads(path.read_text())["prompt_preview"] == "x" * 20_000_000
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no such signals on this system")
 @pytest.mark.parametrize("to_file", [True, False])
 def test_an_emitter_may_be_used_in_a_signal_handler(path: Path, to_file: bool) -> None:
     stream = io.StringIO()
     emitter = AuditEmitter(JSONLSinkCollector(path if to_file else stream), on_error="raise")
-    handled = 0
+    handled = emitted = 0
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def handle() -> None:
         nonlocal handled
-        handled += 1
         emitter.emit_error("signal")
+        handled += 1
 
-    before = signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, 0.000_5, 0.000_5)
-    emitted = 0
-    try:
+    with bombarded(handle):
         while handled < 300:
             emitter.emit_error("loop")
             emitted += 1
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
     emitter.close()
     text = path.read_text() if to_file else stream.getvalue()
     types = [json.loads(line)["error_type"] for line in text.splitlines()]

@@ -5,9 +5,7 @@ import errno
 import fcntl
 import json
 import os
-import random
 import shutil
-import signal
 import stat
 import subprocess
 import sys
@@ -15,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from bombardment import bombarded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +23,6 @@ from auditwire.errors import CollectorClosed, ConfigurationError, SinkError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from types import FrameType
 
 
 class Disk:
@@ -82,8 +80,7 @@ def descriptors_of(path: Path) -> int:
     return sum(os.path.realpath(f"/proc/self/fd/{fd}") == str(path) for fd in range(256))
 
 
-# -- the plain case
-# -------------------------------------------------------------------------------------------
+# -- the plain case --------------------------------------------------------------------------------
 
 
 def test_lines_are_appended_to_what_is_there(path: Path) -> None:
@@ -140,8 +137,7 @@ def test_a_file_that_cannot_be_opened_is_a_sink_error(path: Path, disk: Disk) ->
         LineFile(path, system=disk)
 
 
-# -- closing, syncing, rotating
-# -------------------------------------------------------------------------------
+# -- closing, syncing, rotating --------------------------------------------------------------------
 
 
 def test_closing_twice_does_nothing_and_appending_afterwards_is_refused(path: Path) -> None:
@@ -219,8 +215,7 @@ def test_a_rotation_that_fails_leaves_the_old_file_in_use(path: Path, disk: Disk
     file.close()
 
 
-# -- short writes and full disks
-# ------------------------------------------------------------------------------
+# -- short writes and full disks -------------------------------------------------------------------
 
 
 def test_a_full_disk_refuses_the_line_and_keeps_no_part_of_it(path: Path, disk: Disk) -> None:
@@ -429,8 +424,7 @@ def test_a_real_full_disk_leaves_whole_lines_and_goes_on_when_there_is_room(smal
     file.close()
 
 
-# -- threads and processes
-# ------------------------------------------------------------------------------------
+# -- threads and processes -------------------------------------------------------------------------
 
 
 def test_threads_append_whole_lines(path: Path) -> None:
@@ -525,8 +519,7 @@ def test_a_file_system_without_locks_refuses_lines(path: Path, monkeypatch: pyte
     file.close()
 
 
-# -- signals
-# --------------------------------------------------------------------------------------------------
+# -- signals ---------------------------------------------------------------------------------------
 
 
 def test_a_line_inside_another_is_written_at_once(path: Path, disk: Disk) -> None:
@@ -631,27 +624,21 @@ def test_rotating_inside_half_a_line_writes_it_to_the_new_file(path: Path, disk:
 
 def test_a_signal_handler_may_append_inside_an_append(path: Path) -> None:
     file = LineFile(path)
-    handled = 0
+    handled = written = 0
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def handle() -> None:
         nonlocal handled
-        handled += 1
         file.append(b'"signal %d"\n' % handled)
+        handled += 1
 
-    before = signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, 0.000_3, 0.000_3)
-    written = 0
-    try:
+    with bombarded(handle):
         while handled < 1_000:
             file.append(b'"loop %d"\n' % written)
             written += 1
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
     file.close()
     found = [json.loads(line) for line in path.read_text().splitlines()]
     assert sorted(found) == sorted(
-        [f"loop {n}" for n in range(written)] + [f"signal {n + 1}" for n in range(handled)]
+        [f"loop {n}" for n in range(written)] + [f"signal {n}" for n in range(handled)]
     )
 
 
@@ -661,43 +648,38 @@ class Interruption(Exception):  # noqa: N818 - what it is
 
 def test_an_exception_from_a_signal_handler_leaves_a_line_whole_or_absent(path: Path) -> None:
     file = LineFile(path)
-    raised = 0
+    armed = False
+    raised = tried = 0
+    accepted: list[int] = []
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal raised
-        raised += 1
-        raise Interruption
+    def handle() -> None:
+        nonlocal armed, raised
+        if armed:
+            armed = False
+            raised += 1
+            raise Interruption
 
-    returned: list[int] = []
-    n = 0
-    pick = random.Random(7)
-    before = signal.signal(signal.SIGALRM, handle)
-    try:
-        while raised < 10_000:
+    with bombarded(handle):
+        while raised < 5_000:
             with contextlib.suppress(Interruption):
-                signal.setitimer(signal.ITIMER_REAL, pick.uniform(0.000_005, 0.000_1))
-                while True:
-                    n += 1
-                    file.append(b"%d\n" % n)
-                    returned.append(n)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+                armed = True
+                while armed:
+                    tried += 1
+                    file.append(b"%d\n" % tried)
+                    accepted.append(tried)
     other = os.open(path, os.O_RDWR)
-    file.append(b"0\n")
     fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the file's lock is free
     os.close(other)
     in_threads(1, lambda _: file.append(b"0\n"))  # and so is the threads'
     file.close()
-    found = [int(line) for line in path.read_text().splitlines()]
-    assert found[-2:] == [0, 0]
-    assert len(set(found[:-2])) == len(found) - 2, "no line twice"
-    assert set(returned) <= set(found[:-2]), "what was accepted is there"
-    assert set(found[:-2]) <= set(range(1, n + 1)), "and nothing else is"
+    *found, last = [int(line) for line in path.read_text().splitlines()]
+    assert last == 0
+    assert len(set(found)) == len(found), "no line twice"
+    assert set(accepted) <= set(found), "what was accepted is there"
+    assert set(found) <= set(range(1, tried + 1)), "and nothing else is"
 
 
-# -- fork
-# -----------------------------------------------------------------------------------------------------
+# -- fork ------------------------------------------------------------------------------------------
 
 FORKING = """
 import json, os, sys, threading

@@ -3,20 +3,18 @@ from __future__ import annotations
 import errno
 import io
 import json
-import signal
-import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from bombardment import bombarded
 
 from auditwire.collectors.linestream import LineStream
 from auditwire.errors import CollectorClosed, SinkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
 
 
 class Hooked(io.StringIO):
@@ -222,32 +220,25 @@ def test_threads_write_whole_lines() -> None:
     assert sorted(written) == sorted(f"{number}-{n}" for number in range(8) for n in range(300))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no such signals on this system")
-def test_a_signal_handler_may_write_inside_a_write(tmp_path: Any) -> None:
+def test_a_signal_handler_may_write_inside_a_write(tmp_path: Path) -> None:
     path = tmp_path / "lines"
+    handled = written = 0
+
+    def handle() -> None:
+        nonlocal handled
+        lines.append(f'"signal {handled}"\n')
+        handled += 1
+
     with path.open("w", encoding="utf-8") as stream:
         lines = LineStream(stream)
-        handled = 0
-
-        def handle(number: int, frame: FrameType | None) -> None:
-            nonlocal handled
-            handled += 1
-            lines.append(f'"signal {handled}"\n')
-
-        before = signal.signal(signal.SIGALRM, handle)
-        signal.setitimer(signal.ITIMER_REAL, 0.000_3, 0.000_3)
-        written = 0
-        try:
-            while handled < 300:
+        with bombarded(handle):
+            while handled < 500:
                 lines.append(f'"loop {written}"\n')
                 written += 1
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
         lines.close()
     found = [json.loads(line) for line in path.read_text().splitlines()]
     assert sorted(found) == sorted(
-        [f"loop {n}" for n in range(written)] + [f"signal {n + 1}" for n in range(handled)]
+        [f"loop {n}" for n in range(written)] + [f"signal {n}" for n in range(handled)]
     )
 
 
