@@ -169,6 +169,31 @@ class Ends:
         return sum(self.by_topic().values())
 
 
+@dataclass(frozen=True)
+class OutageRow:
+    """One line of the table.
+
+    Attributes:
+        outage: What happened to the broker.
+        emitted: Calls of emit.
+        accepted: Those that returned.
+        refused: Those that raised JournalFull.
+        delivered: Different events that stand on the broker.
+        lost: Events that were accepted and do not stand there.
+        duplicates: Records that stand there once more.
+        seconds: How long the broker was away.
+    """
+
+    outage: str
+    emitted: int
+    accepted: int
+    refused: int
+    delivered: int
+    lost: int
+    duplicates: int
+    seconds: float
+
+
 # -- processes ----------------------------------------------------------------------------------------------
 
 
@@ -209,6 +234,7 @@ def start_script(text: str, *args: str, path: Path, python: str = sys.executable
         [python, str(file), *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        stdin=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
