@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,7 @@ def test_a_program_without_a_broker_ends_in_bounded_time_and_says_once_what_is_l
     assert ended.code == 0
     assert ended.seconds < 6
     (line,) = [line for line in ended.err.splitlines() if "lost" in line]
-    assert line.startswith("auditwire: 12 records of <KafkaCollector ")  # with two checkpoints
+    assert re.match(r"auditwire: 1[12] records of <KafkaCollector ", line)  # with one checkpoint or two
     assert "not acknowledged" in line
     assert raw_lines(ended.err) == []
 

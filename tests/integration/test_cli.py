@@ -20,7 +20,6 @@ from auditwire.wire import topic_name
 
 if TYPE_CHECKING:
     from rig.broker import Broker
-    from rig.secure import SecureKafka
 
 pytestmark = pytest.mark.needs("create_topics")
 
