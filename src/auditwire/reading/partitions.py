@@ -184,7 +184,12 @@ class Partitions:
         """The partitions' end offsets, with one request for each leader."""
         asked = [TopicPartition(topic, number, OFFSET_END) for topic, number in sorted(places)]
         ends = {}
-        for answer in self._consumer.offsets_for_times(asked, timeout=timeout):
+        try:
+            answers = self._consumer.offsets_for_times(asked, timeout=timeout)
+        except KafkaException as error:
+            self._refuse_forbidden(" or ".join(sorted({topic for topic, _ in places})), error.args[0])
+            raise
+        for answer in answers:
             self._refuse_forbidden(answer.topic, answer.error)
             if answer.error is not None:
                 raise KafkaException(answer.error)

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Message as KafkaMessage
+from faulty_cluster import CUT, FETCH, FIND_COORDINATOR, LIST_OFFSETS, FaultyCluster, faulty_cluster
+from stream_builder import record_of
+
+from auditwire.errors import BrokerError
+from auditwire.events import TurnStartEvent
+from auditwire.reading import Message, Reader
+from auditwire.reading.partitions import Partitions
+from auditwire.wire import frame_single_object
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SOON = 10.0
+TURNS = "audit.turn-start"
+FORBIDDEN = KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+QUIET = logging.getLogger("quiet")
+QUIET.addHandler(logging.NullHandler())
+QUIET.propagate = False
+
+
+@pytest.fixture
+def cluster() -> Iterator[FaultyCluster]:
+    with faulty_cluster() as cluster:
+        cluster.create([TURNS], 2)
+        yield cluster
+
+
+def produce(cluster: FaultyCluster, *numbers: int) -> None:
+    producer = Producer({"bootstrap.servers": cluster.bootstrap_servers}, logger=QUIET)
+    for sequence in numbers:
+        record = record_of(TurnStartEvent(), sequence)
+        producer.produce(TURNS, frame_single_object(record.fingerprint, record.body), partition=0)
+    assert producer.flush(SOON) == 0
+
+
+def reader(cluster: FaultyCluster, **options: Any) -> Reader:
+    config = {"fetch.wait.max.ms": 20, "logger": QUIET, **options.pop("config", {})}
+    return Reader(cluster.bootstrap_servers, **{"timeout": 1.0, **options}, config=config)
+
+
+def test_a_topic_that_may_not_be_described_is_named(cluster: FaultyCluster) -> None:
+    cluster.refuse(TURNS, FORBIDDEN)
+    with pytest.raises(BrokerError, match=rf"topic {TURNS} may not be read: .*Describe and Read"):
+        reader(cluster)
+
+
+def test_a_topic_whose_ends_may_not_be_asked_for_is_named(cluster: FaultyCluster) -> None:
+    cluster.answer(LIST_OFFSETS, FORBIDDEN)
+    with pytest.raises(BrokerError, match=f"topic {TURNS} may not be read"):
+        reader(cluster)
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_topic_that_may_be_described_but_not_read_is_named(cluster: FaultyCluster, *, follow: bool) -> None:
+    produce(cluster, 0)
+    cluster.answer(FETCH, FORBIDDEN)
+    with reader(cluster, follow=follow) as r, pytest.raises(BrokerError, match=f"topic {TURNS} may not be"):
+        next(r)
+
+
+def test_no_permission_for_the_group_is_needed(
+    cluster: FaultyCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "auditwire")
+    cluster.answer(FIND_COORDINATOR, KafkaError.GROUP_AUTHORIZATION_FAILED)
+    produce(cluster, 0)
+    with reader(cluster, follow=True) as r:
+        assert next(r).sequence == 0
+        deadline = time.monotonic() + SOON
+        while "FindCoordinator" not in caplog.text:  # librdkafka asks in its own time
+            assert time.monotonic() < deadline
+            assert r.poll(0.05) is None
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]
+
+
+def test_ends_that_cannot_be_found_out_in_time_are_an_error(cluster: FaultyCluster) -> None:
+    cluster.answer(LIST_OFFSETS, KafkaError.KAFKA_STORAGE_ERROR)
+    with pytest.raises(BrokerError, match="could not find the ends of the partitions"):
+        reader(cluster)
+
+
+def test_ends_that_can_be_found_out_later_are_waited_for(cluster: FaultyCluster) -> None:
+    produce(cluster, 0)
+    cluster.answer(LIST_OFFSETS, KafkaError.KAFKA_STORAGE_ERROR, count=2)
+    with reader(cluster, timeout=SOON) as r:
+        assert [record.sequence for record in r] == [0]
+
+
+def test_a_broker_that_gives_nothing_while_it_is_read_is_an_error_in_time(cluster: FaultyCluster) -> None:
+    produce(cluster, 0)
+    cluster.answer(FETCH, CUT)
+    errors: list[KafkaError] = []
+    with reader(cluster, config={"error_cb": errors.append}) as r:
+        began = time.monotonic()
+        with pytest.raises(
+            BrokerError, match=rf"nothing came for 1 s, and 1 partitions, {TURNS} \[0\] among"
+        ):
+            next(r)
+        assert 0.9 < time.monotonic() - began < SOON
+
+
+def test_a_reader_that_follows_waits_for_a_lost_broker(cluster: FaultyCluster) -> None:
+    produce(cluster, 0)
+    errors: list[KafkaError] = []
+    with reader(cluster, follow=True, refresh=0.05, timeout=0.5, config={"error_cb": errors.append}) as r:
+        assert next(r).sequence == 0
+        cluster.down()
+        began = time.monotonic()
+        while not errors or time.monotonic() - began < 1.0:  # longer than its timeout
+            assert time.monotonic() - began < SOON
+            assert r.poll(0.05) is None
+        cluster.up()
+        produce(cluster, 1)
+        deadline = time.monotonic() + SOON
+        while (record := r.poll(0.05)) is None:
+            assert time.monotonic() < deadline
+        assert record.sequence == 1
+    assert {error.code() for error in errors} & {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}
+
+
+# -- errors that the mock cluster does not make -------------------------------------------------------------
+
+
+class Given:
+    """Partitions that are given what the client could give."""
+
+    def __init__(self, cluster: FaultyCluster, *, follow: bool) -> None:
+        self.undecodable: Counter[str] = Counter()
+        self.partitions = Partitions(
+            cluster.bootstrap_servers,
+            {"logger": QUIET},
+            wanted=[TURNS],
+            must_exist=False,
+            from_beginning=True,
+            follow=follow,
+            timeout=1.0,
+            refresh=5.0,
+            undecodable=self.undecodable,
+        )
+
+    def message(self, offset: int, **fields: Any) -> list[int]:
+        """Give a message of partition 0; the offsets that come out."""
+        into: deque[Message] = deque()
+        message = KafkaMessage(topic=TURNS, partition=0, offset=offset, timestamp=(0, 0), **fields)
+        self.partitions._take(message, into)
+        return [message.offset for message in into]
+
+    def error(self, *arguments: Any, topic: str | None = TURNS, **options: Any) -> None:
+        message = KafkaMessage(topic=topic, partition=0, offset=0, error=KafkaError(*arguments, **options))
+        self.partitions._take(message, deque())
+
+
+@pytest.fixture
+def give(cluster: FaultyCluster) -> Iterator[Callable[..., Given]]:
+    with contextlib.ExitStack() as closing:
+
+        def make(*, follow: bool) -> Given:
+            given = Given(cluster, follow=follow)
+            closing.callback(given.partitions.close)
+            return given
+
+        yield make
+
+
+def test_a_batch_that_the_client_cannot_read_is_counted_and_logged(
+    cluster: FaultyCluster, give: Callable[..., Given], caplog: pytest.LogCaptureFixture
+) -> None:
+    given = give(follow=False)
+    given.error(KafkaError._BAD_MSG, "failed CRC32C check")
+    assert given.undecodable == Counter(corrupt=1)
+    assert [r.getMessage() for r in caplog.records] == [
+        f"{cluster.bootstrap_servers}: reading {TURNS}: failed CRC32C check"
+    ]
+
+
+def test_an_error_that_repeats_itself_is_logged_once(
+    cluster: FaultyCluster, give: Callable[..., Given], caplog: pytest.LogCaptureFixture
+) -> None:
+    given = give(follow=True)
+    for _ in range(3):
+        given.error(KafkaError.LEADER_NOT_AVAILABLE, "no leader", topic=None)
+    assert len(caplog.records) == 1
+
+
+def test_a_topic_that_vanishes_is_an_error_unless_it_is_followed(
+    cluster: FaultyCluster, give: Callable[..., Given]
+) -> None:
+    give(follow=True).error(KafkaError._UNKNOWN_TOPIC, "gone")
+    with pytest.raises(BrokerError, match=f"topic {TURNS} vanished while it was read: gone"):
+        give(follow=False).error(KafkaError._UNKNOWN_TOPIC, "gone")
+
+
+def test_a_fatal_error_ends_also_a_reader_that_follows(
+    cluster: FaultyCluster, give: Callable[..., Given]
+) -> None:
+    with pytest.raises(BrokerError, match="the client cannot go on: fenced"):
+        give(follow=True).error(KafkaError._FENCED, "fenced", fatal=True)
+
+
+def test_offsets_without_messages_at_the_end_do_not_keep_a_partition_open(
+    cluster: FaultyCluster, give: Callable[..., Given]
+) -> None:
+    """A transaction's markers, and what compaction took away, have offsets and are no messages."""
+    produce(cluster, 0, 1, 2)
+    given = give(follow=False)
+    end = KafkaError(KafkaError._PARTITION_EOF)
+    assert given.message(1) == [1]
+    assert given.message(2, error=end) == []
+    too_early = given.partitions.finished
+    assert not too_early, "a replica that lags behind ends earlier"
+    assert given.message(3, error=end) == []
+    assert given.partitions.finished
+    assert given.message(3) == [], "was on its way already"
+
+
+def test_a_message_beyond_the_end_finishes_the_partition_and_is_not_given(
+    cluster: FaultyCluster, give: Callable[..., Given]
+) -> None:
+    produce(cluster, 0, 1, 2)
+    given = give(follow=False)
+    assert given.message(5) == []
+    assert given.partitions.finished
+
+
+def test_ends_that_one_partition_refuses_are_asked_for_again(
+    cluster: FaultyCluster, give: Callable[..., Given]
+) -> None:
+    given = give(follow=True)
+    with pytest.raises(KafkaException, match="Unknown partition"):
+        given.partitions._ends({(TURNS, 0), (TURNS, 99)}, 1.0)
