@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # not in its __all__
     ConfigResource,
     OffsetSpec,
@@ -29,6 +29,8 @@ _DESCRIBE_SECONDS = 5.0
 
 _SLICE = 0.5
 """Seconds of the longest wait inside the client: Ctrl-C is noticed after it."""
+
+_AGAIN = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +129,39 @@ def _settings(admin: AdminClient, topics: Mapping[str, Any]) -> dict[str, dict[s
 
 def _records(admin: AdminClient, topics: Mapping[str, Any]) -> dict[str, int]:
     """Topic -> its last offsets less its first ones."""
-    counts = dict.fromkeys(topics, 0)
     places = [TopicPartition(name, number) for name, topic in topics.items() for number in topic.partitions]
     first, last = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    counts = dict.fromkeys(topics, 0)
     for sign, spec in ((1, last), (-1, first)):
-        futures = admin.list_offsets(dict.fromkeys(places, spec), request_timeout=ANSWER_SECONDS)
-        for place, future in futures.items():
-            error = future.exception()
-            if error is not None:
-                raise BrokerError(
-                    f"the broker does not tell the offsets of {place.topic}: {error}"
-                ) from error
-            counts[place.topic] += sign * future.result().offset
+        for topic, offset in _offsets(admin, places, spec):
+            counts[topic] += sign * offset
     return counts
+
+
+def _offsets(admin: AdminClient, places: list[TopicPartition], spec: OffsetSpec) -> list[tuple[str, int]]:
+    """(topic, offset) for each partition. A topic that was just made has no leader for a moment: asked again."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    found: list[tuple[str, int]] = []
+    while True:
+        futures = admin.list_offsets(dict.fromkeys(places, spec), request_timeout=ANSWER_SECONDS)
+        errors = {place: future.exception() for place, future in futures.items()}
+        found += [
+            (place.topic, future.result().offset) for place, future in futures.items() if not errors[place]
+        ]
+        places = [place for place, error in errors.items() if error]
+        if not places:
+            return found
+        error = errors[places[0]]
+        if not _passes(error) or time.monotonic() > deadline:
+            raise BrokerError(
+                f"the broker does not tell the offsets of {places[0].topic}: {error}"
+            ) from error
+        time.sleep(_AGAIN)
+
+
+def _passes(error: BaseException | None) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in (
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    )

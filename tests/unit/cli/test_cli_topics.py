@@ -187,17 +187,43 @@ def test_settings_are_taken_from_what_is_described_and_the_rest_left_out() -> No
     assert cluster._settings(admin, {"a": None, "b": None}) == {"a": {"retention.ms": "1"}}
 
 
-def test_offsets_that_are_refused_are_an_error(
-    here: str, trail: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def list_offsets(wanted: dict[Any, Any], **_: object) -> dict[Any, Future[Any]]:
-        refused = KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
-        return {place: answered(refused) for place in wanted}
-
+def offset_answers(monkeypatch: pytest.MonkeyPatch, here: str, trail: str, code: int, failures: int) -> None:
+    """Makes the broker answer the first so many questions for offsets with an error."""
     admin = Connection(here, trail, {}).admin()
+    asked: list[int] = []
+
+    def list_offsets(wanted: dict[Any, Any], **options: Any) -> dict[Any, Future[Any]]:
+        asked.append(len(wanted))
+        if len(asked) > failures:
+            return admin.list_offsets(wanted, **options)
+        return {place: answered(KafkaException(KafkaError(code))) for place in wanted}
+
     double = SimpleNamespace(
         list_topics=admin.list_topics, describe_configs=lambda *_, **__: {}, list_offsets=list_offsets
     )
     monkeypatch.setattr(Connection, "admin", lambda _: double)
+
+
+def test_offsets_that_are_refused_are_an_error(
+    here: str, trail: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    offset_answers(monkeypatch, here, trail, KafkaError.TOPIC_AUTHORIZATION_FAILED, failures=1)
     assert run(["topics", "list", "--prefix", trail]) == 1
     assert f"does not tell the offsets of {trail}.agent-switch" in capsys.readouterr().err
+
+
+def test_a_topic_without_a_leader_yet_is_asked_again(
+    here: str, trail: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    offset_answers(monkeypatch, here, trail, KafkaError.NOT_LEADER_FOR_PARTITION, failures=2)
+    assert run(["topics", "list", "--prefix", trail, "--json"]) == 0
+    assert len(lines(capsys)) == len(ALL_TYPES)
+
+
+def test_a_topic_that_stays_without_a_leader_is_an_error(
+    here: str, trail: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.5)
+    offset_answers(monkeypatch, here, trail, KafkaError.LEADER_NOT_AVAILABLE, failures=1000)
+    assert run(["topics", "list", "--prefix", trail]) == 1
+    assert "LEADER_NOT_AVAILABLE" in capsys.readouterr().err
