@@ -21,6 +21,7 @@ import platform
 import socket
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from auditwire.collectors.base import Managed
@@ -70,7 +71,7 @@ _JOIN_SECONDS = 2.0
 class _Stream:
     """One stream and all that belongs to it. A forked child begins another and never touches its parent's."""
 
-    __slots__ = ("client", "drafter", "journal", "notes", "pid", "sender", "thread")
+    __slots__ = ("client", "drafter", "journal", "notes", "pid", "ready", "sender", "thread")
 
     def __init__(
         self, drafter: Drafter, journal: MemoryJournal, client: Client, sender: Sender, notes: Notes
@@ -82,6 +83,7 @@ class _Stream:
         self.sender = sender
         self.thread: threading.Thread | None = None
         self.pid = os.getpid()
+        self.ready = False  # set by the first event, taken back by a fork
 
 
 class KafkaCollector(Managed):
@@ -207,13 +209,22 @@ class KafkaCollector(Managed):
     def _current(self) -> _Stream:
         """This process's stream; after a fork a new one, begun by whoever needs it first."""
         stream = self._stream
-        if stream.pid != os.getpid():
+        if stream.pid != os.getpid() and not self._closed:
             with self._starting:
                 stream = self._stream
                 if stream.pid != os.getpid():
                     self._stream = stream = self._open(parent=stream.drafter.stream_id)
                     self._start(stream)
-                    register(self)
+        return stream
+
+    def _first_event(self) -> _Stream:
+        """What has to be seen to once in a process, and not before its first event."""
+        stream = self._current()
+        if self._closed:
+            stream.notes.lost("closed")
+            raise CollectorClosed("the collector is closed: the event was not accepted")
+        register(self)
+        stream.ready = True
         return stream
 
     def after_fork(self) -> None:
@@ -225,6 +236,7 @@ class KafkaCollector(Managed):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._stream))
         self._starting = threading.RLock()
         self._stream.pid = -1
+        self._stream.ready = False
 
     # -- the collector ----------------------------------------------------------------------------------
 
@@ -242,8 +254,8 @@ class KafkaCollector(Managed):
             EncodingError: The object is no event, or cannot be rendered; it is written down as lost.
         """
         stream = self._stream
-        if stream.pid < 0:
-            stream = self._current()
+        if not stream.ready:
+            stream = self._first_event()
         try:
             draft = stream.drafter.draft(_emittable(event))
         except Exception as error:
@@ -269,6 +281,8 @@ class KafkaCollector(Managed):
             FlushTimeout: That was not reached in time; how many records wait, and which topics are parked.
         """
         stream = self._current()
+        if stream.pid != os.getpid():
+            return  # closed in a child that emitted nothing
         deadline = time.monotonic() + timeout
         if threading.current_thread() is stream.thread:
             raise AuditwireError("flush was called by a callback on the sender's thread: it would never end")
@@ -336,7 +350,8 @@ class KafkaCollector(Managed):
 
     def health(self) -> Health:
         """What came in, what went out, what waits, and what went wrong."""
-        return self._current().sender.health()
+        health = self._current().sender.health()
+        return replace(health, state="closed") if self._closed else health
 
     def set_sasl_credentials(self, username: str, password: str) -> None:
         """Use these from the next authentication on, after a password was changed."""

@@ -42,7 +42,8 @@ def unregister(owner: _Owner) -> None:
 def _register_with_multiprocessing() -> None:
     """``atexit`` does not run in multiprocessing's children; their own finalisers do.
 
-    Registered at a child's first use, not at fork: multiprocessing clears its registry when the child begins.
+    Registered at a collector's first event, not at fork or construction: multiprocessing clears its registry
+    when the child begins, and a forkserver's child imports the main module before it is known for a child.
     """
     global _finalizer_pid  # noqa: PLW0603 - one per process by its nature
     process = sys.modules.get("multiprocessing.process")
@@ -60,6 +61,7 @@ def _close_all() -> None:
         owner.begin_close(owner.exit_timeout)
     for owner in owners:
         owner.end_close(owner.exit_timeout)
+        _open.discard(owner)  # a spawned child comes here twice: by multiprocessing's finaliser and by atexit
         lost = owner.abandoned()
         if lost:
             with contextlib.suppress(OSError, ValueError):  # stderr may be gone already
