@@ -96,14 +96,19 @@ def convert(field: Field, value: Any) -> Converted:
         if field.name == "timestamp" and issubclass(type(value), (str, datetime)):
             return Converted(us_from_time(value), same=False, lossless=True)
         out, lossless = _CONVERT[field.type](value)
-        kind = type(value)
-        kin = (
-            issubclass(kind, type(out)) and kind is not bool
-        )  # a bool in a long is a mix-up although it is an int
-        same = out is value or (lossless and kin and bool(out == value))
     except Exception as e:
         raise Unfit from e
-    return Converted(out, same=same, lossless=lossless)
+    return Converted(out, same=lossless and _same(out, value), lossless=lossless)
+
+
+def _same(ours: object, theirs: object) -> bool:
+    kind = type(theirs)
+    if kind is bool or not issubclass(kind, type(ours)):
+        return ours is theirs  # True is an int by its class, and in a long a mix-up
+    try:
+        return bool(ours == theirs) or ours is theirs
+    except Exception:  # noqa: BLE001 - the items of a list may refuse to be compared
+        return False
 
 
 def _string(value: Any) -> tuple[str, bool]:

@@ -47,7 +47,7 @@ _ABSENT = object()
 # its fraction, any object for a boolean, the letters of a string for an array.
 _EXACT = {"string": str, "long": int, "double": float, "boolean": bool, "array": list}
 _FLAT = frozenset({str, int, bool, float, type(None)})
-_KEYS = frozenset({str})
+_LONG = 2**63
 
 
 class Encoder(Protocol):
@@ -274,12 +274,19 @@ def _equal(ours: dict[str, Any], theirs: Any) -> bool:
 
 
 def _flat_json(metadata: dict[Any, Any]) -> str | None:
-    """The metadata's text when it needs no thought: text keys, and plain values only."""
+    """The metadata's text when it needs no thought: text keys, plain values, and nothing huge."""
     if not metadata:
         return "{}"
-    if {*map(type, metadata)} <= _KEYS and {*map(type, metadata.values())} <= _FLAT:
-        return None if surely_too_large({}, metadata) else json_line(metadata)
-    return None
+    characters = 0
+    for key, value in metadata.items():
+        kind = type(value)
+        if type(key) is not str or kind not in _FLAT:
+            return None
+        if kind is str:
+            characters += len(value)
+        elif kind is int and not -_LONG <= value <= _LONG:
+            return None
+    return json_line(metadata) if characters <= MAX_BODY else None
 
 
 def _default(cls: type[AuditEvent], attribute: str) -> Any:

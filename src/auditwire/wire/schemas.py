@@ -54,6 +54,13 @@ class Field(NamedTuple):
     doc: str
 
 
+class _Prints(NamedTuple):
+    """What ``fingerprints.json`` lists of one version."""
+
+    crc64: bytes
+    sha256: str
+
+
 class Schema:
     """One version of one event type's schema. Immutable by convention.
 
@@ -123,10 +130,10 @@ def schema_versions(event_type: str) -> tuple[Schema, ...]:
             f"no schema for event type {event_type!r}: {_root() / _FINGERPRINTS} does not list it; {_REMEDY}"
         )
     newest, *older = reversed(known)
-    versions = {known[newest]["crc64"]: _load(event_type, newest, _root() / f"{event_type}.avsc")}
+    versions = {known[newest].crc64: _load(event_type, newest, _root() / f"{event_type}.avsc")}
     for version in older:
-        if (crc := known[version]["crc64"]) not in versions:
-            versions[crc] = _load(event_type, version, _root() / "archive" / version / f"{event_type}.avsc")
+        if (crc64 := known[version].crc64) not in versions:
+            versions[crc64] = _load(event_type, version, _root() / "archive" / version / f"{event_type}.avsc")
     return tuple(versions.values())
 
 
@@ -165,23 +172,28 @@ def _root() -> Path:
 
 
 @cache
-def _fingerprints() -> dict[str, dict[str, dict[str, str]]]:
+def _fingerprints() -> dict[str, dict[str, _Prints]]:
     path = _root() / _FINGERPRINTS
     try:
-        found: dict[str, dict[str, dict[str, str]]] = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as e:
-        raise SchemaError(f"{path} cannot be read: {e}; {_REMEDY}") from e
-    return found
+        listed = json.loads(path.read_text("utf-8"))
+        return {
+            event_type: {
+                version: _Prints(bytes.fromhex(prints["crc64"]), str(prints["sha256"]))
+                for version, prints in versions.items()
+            }
+            for event_type, versions in listed.items()
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as e:
+        raise SchemaError(f"{path} is damaged: {type(e).__name__}: {e}; {_REMEDY}") from e
 
 
 def _load(event_type: str, version: str, path: Path) -> Schema:
     prints = _fingerprints()[event_type][version]
     try:
-        text = path.read_text("utf-8")
-        return Schema(event_type, version, text, bytes.fromhex(prints["crc64"]), prints["sha256"])
+        return Schema(event_type, version, path.read_text("utf-8"), prints.crc64, prints.sha256)
     except OSError as e:
         raise SchemaError(f"the schema {path} is missing or cannot be read: {e}; {_REMEDY}") from e
-    except (ValueError, LookupError, TypeError, fastavro.schema.SchemaParseException) as e:
+    except (ValueError, LookupError, TypeError, AttributeError, fastavro.schema.SchemaParseException) as e:
         raise SchemaError(f"the schema {path} is damaged: {type(e).__name__}: {e}; {_REMEDY}") from e
 
 

@@ -32,11 +32,10 @@ MAX_ID = 16 * 1024
 _IDS = ("event_id", "session_id")
 _FIELD_BYTES = 16  # of a field beside its text: union index, length, block count, numbers; 11 at most
 _OTHERS_BYTES = 256  # event_type, stream_id, sequence, the braces of the metadata and the name of our notes
-_ITEM_BYTES = 5  # of an array's item beside its text
+_SHORT = 64  # bytes of text from which on its length takes more than one byte
+_LENGTH_BYTES = 5  # of a text's length at most
 _ENTRY_BYTES = 2  # of an entry of the metadata beside key and value: colon and comma
-_NOTE_BYTES = (
-    1_500  # of what telling about one cut value takes: its name twice, 670 at most each, and the note
-)
+_NOTE_BYTES = 1_500  # of telling about one cut value: its name twice, 670 at most each, and the note
 _LEAST = 48  # bytes that an entry of the metadata is not cut below: then rather fewer entries
 _OWN_NOTES = 200_000  # bytes of our notes that are left alone; more than that did not come from us
 
@@ -144,11 +143,13 @@ class _Cutter:
             size = self.entries[key]
             if size > level:
                 text = value if isinstance(value, str) else json_line(value)
-                value = _cut_json(text, level - _ENTRY_BYTES - _json_size(key))  # noqa: PLW2901 - what is kept of it
-                size = _json_size(key) + _json_size(value) + _ENTRY_BYTES
+                short = _cut_json(text, level - _ENTRY_BYTES - _json_size(key))
+                size = _json_size(key) + _json_size(short) + _ENTRY_BYTES
+            else:
+                short = value
             if size <= min(level, limit):
                 limit -= size
-                kept[key] = value
+                kept[key] = short
         self.notes["metadata"]["kept"] = len(kept)
         self.metadata.clear()
         self.metadata.update(kept)
@@ -174,7 +175,9 @@ def _json_size(value: Any) -> int:
 
 
 def _item_size(item: str) -> int:
-    return len(item.encode("utf-8")) + _ITEM_BYTES
+    """Bytes of an array's item: its length as an Avro long, and its text."""
+    size = len(item.encode("utf-8"))
+    return size + (1 if size < _SHORT else _LENGTH_BYTES)
 
 
 def _cut_text(text: str, limit: int) -> str:
@@ -195,14 +198,11 @@ def _cut_json(text: str, limit: int) -> str:
 
 
 def _cut_items(items: list[str], limit: int) -> list[str]:
-    """The first items, the last of them cut, that have no more than ``limit`` bytes."""
-    kept = []
-    for item in items:
-        limit -= _ITEM_BYTES
-        if limit <= 0:
-            break
-        kept.append(_cut_text(item, limit))
-        limit -= len(kept[-1].encode("utf-8"))
-        if kept[-1] != item:
-            break
+    """The first items, the last of them cut, that have no more than ``limit`` bytes; all have more."""
+    kept: list[str] = []
+    while (size := _item_size(items[len(kept)])) <= limit:
+        limit -= size
+        kept.append(items[len(kept)])
+    if limit > _LENGTH_BYTES:
+        kept.append(_cut_text(items[len(kept)], limit - _LENGTH_BYTES))
     return kept
