@@ -73,9 +73,12 @@ def test_tail_shows_what_comes_also_to_topics_that_were_not_there(broker: Broker
         },
     )
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-    listener = threading.Thread(
-        target=lambda: [lines.put(line) for line in process.stdout or ()], daemon=True
-    )
+
+    def listen() -> None:
+        for line in process.stdout or ():
+            lines.put(line)
+
+    listener = threading.Thread(target=listen, daemon=True)
     listener.start()
     try:
         with AuditEmitter(KafkaCollector(broker.bootstrap, prefix=prefix), "s-1") as audit:

@@ -45,7 +45,7 @@ app = typer.Typer(
     epilog="Begin with: auditwire demo",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # paragraphs are filled anew, examples kept as they are, no boxes in a pipe
 )
 app.command("demo", epilog=demo.EPILOG)(demo.demo)
 app.command("tail", epilog=tail.EPILOG)(tail.tail)

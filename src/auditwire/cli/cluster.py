@@ -139,7 +139,7 @@ def _records(admin: AdminClient, topics: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _offsets(admin: AdminClient, places: list[TopicPartition], spec: OffsetSpec) -> list[tuple[str, int]]:
-    """(topic, offset) for each partition. A topic that was just made has no leader for a moment: asked again."""
+    """(topic, offset) for each partition. A topic that was just made has no leader for a moment."""
     deadline = time.monotonic() + ANSWER_SECONDS
     found: list[tuple[str, int]] = []
     while True:

@@ -255,8 +255,10 @@ class _Run:
                 f"{health.accepted} accepted, {health.delivered} acknowledged, {self.lost} lost",
             )
         )
-        for reason, count in {**health.lost, **health.quarantined}.items():
-            self.output.print(Text(f"  {count} {reason}", "red"))
+        for reason, count in health.lost.items():
+            self.output.print(Text(f"  {count} lost: {reason}", "red"))
+        for reason, count in health.quarantined.items():
+            self.output.print(Text(f"  {count} withheld: {reason}", "red"))
         for topic, why in health.parked.items():
             self.output.print(Text(f"  {topic} takes no records: {why}", "red"))
         self._report_stream(verdict)

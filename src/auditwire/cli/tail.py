@@ -25,19 +25,13 @@ Examples:
 """
 
 
-def _event_types(incomplete: str) -> list[str]:
-    """For the shell's completion."""
+def _known(types: list[str] | None) -> list[str] | None:
     from auditwire.events import ALL_TYPES  # noqa: PLC0415 - --help needs no events
 
-    return [name for name in ALL_TYPES if name.startswith(incomplete)]
-
-
-def _known(types: list[str] | None) -> list[str] | None:
-    known = _event_types("")
     for name in types or ():
-        if name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+        if name not in ALL_TYPES:
+            near = get_close_matches(name, ALL_TYPES, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(ALL_TYPES))}"
             raise ConfigurationError("--type", f"{name} is no event type; {hint}")
     return types or None
 
@@ -54,7 +48,6 @@ def tail(
             "-t",
             metavar="TYPE",
             help="Only events of this type, such as error; may be given several times.",
-            autocompletion=_event_types,
         ),
     ] = None,
     from_beginning: Annotated[

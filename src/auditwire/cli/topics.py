@@ -21,9 +21,15 @@ __all__ = ["app"]
 _MS_A_DAY = 86_400_000
 _MS_AN_HOUR = 3_600_000
 
-app = typer.Typer(help="List the audit topics, or create them.", no_args_is_help=True)
+app = typer.Typer(help="List the audit topics, or create them.", rich_markup_mode=None)
 
 AsJson = Annotated[bool, typer.Option("--json", help="A JSON object a line.")]
+
+
+@app.callback(invoke_without_command=True)
+def _help(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 # -- list ---------------------------------------------------------------------------------------------------
@@ -86,13 +92,17 @@ Examples:
 def create(
     bootstrap: Bootstrap = None,
     partitions: Annotated[
-        int, typer.Option(min=1, help="Of each topic; all alike, so that they can be joined.")
+        int, typer.Option(min=1, metavar="N", help="Of each topic; all alike, so that they can be joined.")
     ] = 6,
     replication: Annotated[
         int | None,
-        typer.Option(min=1, show_default="one on each broker, 3 at most", help="Copies of each partition."),
+        typer.Option(
+            min=1, metavar="N", show_default="one on each broker, 3 at most", help="Copies of each partition."
+        ),
     ] = None,
-    retention_days: Annotated[int, typer.Option(min=1, help="How long records are kept.")] = 400,
+    retention_days: Annotated[
+        int, typer.Option(min=1, metavar="DAYS", help="How long records are kept.")
+    ] = 400,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be made, and make nothing.")
     ] = False,

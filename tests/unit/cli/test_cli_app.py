@@ -19,6 +19,9 @@ from auditwire.errors import BrokerError, ConfigurationError, MissingExtraError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytest_plugins = ["cli_support"]
+pytestmark = pytest.mark.usefixtures("own_environment")
+
 COMMANDS = [["demo"], ["tail"], ["topics", "list"], ["topics", "create"]]
 
 
@@ -53,6 +56,11 @@ def test_help_names_the_commands_and_where_to_begin() -> None:
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([]) == 0
     assert "Begin with: auditwire demo" in capsys.readouterr().out
+
+
+def test_topics_without_a_command_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["topics"]) == 0
+    assert "create  Create the topics of all event types" in capsys.readouterr().out
 
 
 def test_help_does_not_show_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:

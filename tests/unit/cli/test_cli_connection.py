@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+pytest_plugins = ["cli_support"]
+pytestmark = pytest.mark.usefixtures("own_environment")
+
+
 @pytest.fixture
 def properties(tmp_path: Path) -> Path:
     return tmp_path / "client.properties"

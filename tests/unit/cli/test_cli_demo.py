@@ -11,19 +11,27 @@ import subprocess
 import sys
 import termios
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from auditwire.cli import demo
 from auditwire.cli.app import run
+from auditwire.cli.connection import Connection
 from auditwire.cli.demo_agent import DemoAgent
+from auditwire.cli.output import Output
+from auditwire.delivery.health import Health
 from auditwire.events import EVENT_TYPES
 from auditwire.reading import Reader, Record
 from auditwire.testing import EmbeddedBroker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+pytest_plugins = ["cli_support"]
+pytestmark = pytest.mark.usefixtures("own_environment")
 
 
 def json_lines(capsys: pytest.CaptureFixture[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -178,6 +186,42 @@ def test_a_stream_without_its_end_is_not_complete(
     without(47)
     assert run(["demo"]) == 1
     assert "✗ stream not closed: 47 records, 1 checkpoints" in capsys.readouterr().out
+
+
+def test_what_was_lost_or_withheld_is_said_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    health = Health(
+        state="closed",
+        stream_id="s",
+        accepted=3,
+        delivered=2,
+        control=2,
+        pending_records=0,
+        pending_bytes=0,
+        capacity_bytes=0,
+        oldest_seconds=0.0,
+        lost={"journal_full": 4},
+        quarantined={"MSG_SIZE_TOO_LARGE": 1},
+    )
+    told = demo._Run(Connection("h:1", "audit", {}), Output(as_json=False), embedded=True, health=health)
+    told.report(1.0)
+    assert not told.passed
+    out = capsys.readouterr().out
+    for said in (
+        "✗ 3 accepted, 2 acknowledged, 5 lost",
+        "4 lost: journal_full",
+        "1 withheld: MSG_SIZE_TOO_LARGE",
+    ):
+        assert said in out
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 5])
+def test_topics_stand_in_two_halves_where_there_is_room(count: int) -> None:
+    topics = Counter({f"audit.t{number}": number + 1 for number in range(count)})
+    for wide in (True, False):
+        header, *rows = [line.plain.split() for line in demo._topic_lines(topics, wide=wide)]
+        assert header == ["topic", "records"] * (2 if wide else 1)
+        assert len(rows) == ((count + 1) // 2 if wide else count)
+        assert {name: int(n) for row in rows for name, n in zip(row[::2], row[1::2], strict=True)} == topics
 
 
 def test_an_agent_that_breaks_ends_the_demo_with_its_error(

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from auditwire.testing import EmbeddedBroker
 
+pytest_plugins = ["cli_support"]
+pytestmark = pytest.mark.usefixtures("own_environment")
+
 MAIN = "from auditwire.cli import main; main()"
 
 

@@ -13,6 +13,9 @@ from rich.text import Text
 
 from auditwire.cli.output import ClosedPipe, Output, abandon_stdout, hide, printable, remark
 
+pytest_plugins = ["cli_support"]
+pytestmark = pytest.mark.usefixtures("own_environment")
+
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
@@ -90,6 +93,16 @@ def test_a_pipe_that_closes_at_the_flush_is_one_too(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "stdout", ClosedAtFlush())
     with pytest.raises(ClosedPipe):
         Output(as_json=False).print("x")
+
+
+def test_a_rich_that_does_not_look_for_closed_pipes_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    output = Output(as_json=False)
+    monkeypatch.setattr(output.console, "print", fail)
+    with pytest.raises(ClosedPipe):
+        output.print("x")
 
 
 def test_a_remark_goes_to_stderr_with_the_programs_name(capsys: pytest.CaptureFixture[str]) -> None:

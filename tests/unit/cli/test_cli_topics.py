@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from auditwire.testing import EmbeddedBroker
 
 
+pytest_plugins = ["cli_support"]
+pytestmark = pytest.mark.usefixtures("own_environment")
+
+
 @pytest.fixture
 def here(audit_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("AUDITWIRE_BOOTSTRAP_SERVERS", audit_broker.bootstrap_servers)

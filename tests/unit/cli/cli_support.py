@@ -1,3 +1,5 @@
+"""Fixtures of the command line's tests; a plug-in, so that there is one conftest.py only."""
+
 from __future__ import annotations
 
 import socket
@@ -14,8 +16,8 @@ if TYPE_CHECKING:
     from auditwire.testing import EmbeddedBroker
 
 
-@pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No settings of the machine's, and no passwords of the test before."""
     for name in ("BOOTSTRAP_SERVERS", "PREFIX", "CONFIG", "DEBUG"):
         monkeypatch.delenv(f"AUDITWIRE_{name}", raising=False)
