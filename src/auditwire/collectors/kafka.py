@@ -358,7 +358,7 @@ class KafkaCollector(Managed):
         self._config.update({"sasl.username": username, "sasl.password": password})
         stream = self._current()
         stream.client.set_sasl_credentials(username, password)
-        stream.journal.wake()
+        stream.sender.retry_now()
 
     def _flush_timeout(self, stream: _Stream, timeout: float) -> FlushTimeout:
         pending, parked = stream.sender.pending, stream.sender.parked

@@ -24,6 +24,12 @@ __all__ = ["Client", "Throttle"]
 log = logging.getLogger("auditwire")
 librdkafka_log = logging.getLogger("auditwire.librdkafka")
 
+_AFTERMATH = {
+    KafkaError._FATAL,  # noqa: SLF001 - librdkafka's local codes
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+}
+"""These only say that there was another error before, which is the one to show."""
+
 LOG_SECONDS = 60.0
 """The same complaint is logged once in so many seconds."""
 
@@ -208,8 +214,7 @@ class Client:
         """Remember and log an error of broker or client, the same one once a minute."""
         where = f" (topic {topic})" if topic else ""
         text = f"{error.name()}: {error.str()}{where}"
-        # _FATAL only says that there was another error, which is the one to show
-        if error.code() != KafkaError._FATAL or not self.last_error:  # noqa: SLF001
+        if error.code() not in _AFTERMATH or not self.last_error:
             self.last_error = text
         if self._throttle.may((error.code(), topic), self._monotonic()):
             log.warning("%s; what is accepted stays in the journal", text)

@@ -230,6 +230,14 @@ class Router:
         else:
             lane.not_before = now + PAUSE
 
+    def retry_now(self) -> None:
+        """Try every parked topic in the next round: something was mended."""
+        self._directory.begin_again()
+        self._unreachable_until = 0.0
+        for topic in self._topics.values():
+            if topic.reason is not None or not topic.partitions:
+                topic.retry_at = topic.check_at = topic.pause = 0.0
+
     # -- reports ----------------------------------------------------------------------------------------
 
     def _report_to(self, chunk: Chunk) -> Callable[[Any, Any], None]:

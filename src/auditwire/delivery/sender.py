@@ -131,6 +131,7 @@ class Sender:
         self._deadline: float | None = None  # set by close
         self._half_time = 0.0
         self._sealed_at: int | None = None  # sequence of the closing checkpoint
+        self._mended = False
         self.finished = False
 
     # -- any thread -------------------------------------------------------------------------------------
@@ -145,6 +146,11 @@ class Sender:
         self._half_time = now + (deadline - now) / 2
         self._deadline = deadline
         self._journal.seal()
+        self._journal.wake()
+
+    def retry_now(self) -> None:
+        """Something was mended, such as the credentials: try what is parked without waiting for its pause."""
+        self._mended = True
         self._journal.wake()
 
     @property
@@ -215,6 +221,9 @@ class Sender:
     def step(self) -> bool:
         """One round without waiting, but for slices of ``producer.flush``; True when something was done."""
         now = self._monotonic()
+        if self._mended:
+            self._mended = False
+            self._router.retry_now()
         self._write_control(now)
         records = self._journal.take(BATCH)
         if records:

@@ -153,6 +153,11 @@ class Directory:
         self._admin: Any = None  # kept: a collected client fails its pending requests
         self._creating: dict[str, Future[Any]] = {}
 
+    def begin_again(self) -> None:
+        """Forget what is under way: the credentials were changed, and the client holds the old ones."""
+        self._creating.clear()
+        self._admin = None
+
     def look_up(self, topic: str) -> Lookup:
         """What is known of the topic now. Asks the cluster, for at most ``LOOKUP_SECONDS``."""
         future = self._creating.get(topic)

@@ -79,6 +79,15 @@ def test_a_fatal_error_is_remembered_and_the_users_callback_called() -> None:
     assert "gone" in client.last_error
 
 
+def test_an_aftermath_does_not_hide_its_cause() -> None:
+    client = make()
+    client.note(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    assert "_ALL_BROKERS_DOWN" in client.last_error
+    client.note(KafkaError(KafkaError._AUTHENTICATION, "wrong password"))
+    client.note(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    assert "wrong password" in client.last_error
+
+
 def test_the_same_error_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     client = make()
     with caplog.at_level(logging.WARNING, "auditwire"):

@@ -657,6 +657,20 @@ def test_a_record_that_cannot_even_be_produced_does_not_hold_up_the_others() -> 
     assert world.sender.pending == 0
 
 
+def test_what_is_parked_is_tried_at_once_when_something_was_mended() -> None:
+    world = World()
+    world.topics["audit.error"] = (0, KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    world.emit(error())
+    world.rounds(20, seconds=10)
+    world.topics["audit.error"] = (6, 0)
+    world.rounds(3)
+    assert world.sender.parked
+    world.sender.retry_now()
+    world.rounds(3)
+    assert not world.sender.parked
+    assert world.sender.pending == 0
+
+
 def test_new_credentials_reach_the_producer_and_later_ones() -> None:
     world = World()
     world.client.set_sasl_credentials("u", "p")

@@ -143,6 +143,15 @@ def test_a_refused_creation_says_why_and_is_tried_again(error: Exception, words:
     assert cluster.made == 2  # a client of its own: the first one's credentials may be the reason
 
 
+def test_what_is_under_way_is_forgotten_when_credentials_change() -> None:
+    cluster = Cluster()
+    topics = directory(cluster, TopicSettings())
+    topics.look_up("t")
+    topics.begin_again()
+    assert topics.look_up("t").pending == "being created"
+    assert len(cluster.requests) == cluster.made == 2
+
+
 def test_create_topics_reports_each_topic() -> None:
     class Answers(Cluster):
         def create_topics(self, requests: list[Any], **timeouts: float) -> dict[str, Future[None]]:
