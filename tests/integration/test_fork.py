@@ -97,7 +97,8 @@ if __name__ == "__main__":
         method,
     )
     assert counts(trail) == {"parent": 600, "child-0": 200, "child-1": 200, "child-2": 200}
-    assert sorted(map(sorted, streams(trail).values())) == [["child-0"], ["child-1"], ["child-2"], ["parent"]]  # type: ignore[type-var] # no agent is None
+    assert all(len(agents) == 1 for agents in streams(trail).values())
+    assert len(trail.reports) == 4
     assert_all_complete(trail)
 
 

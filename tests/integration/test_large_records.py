@@ -7,7 +7,10 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # not all in its __all__
+    AdminClient,
+    NewTopic,
+)
 from emit_support import assert_complete, collector, read_all
 
 from auditwire.events import ErrorEvent, QuarantineEvent, TurnStartEvent

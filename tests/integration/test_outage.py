@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rig.broker import Broker
     from rig.container import KafkaCluster
 
+pytest_plugins = ["outage_report"]
+
 
 class Agents:
     """Threads that emit without a pause but a short one, and remember what became of each event."""

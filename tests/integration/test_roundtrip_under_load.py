@@ -58,7 +58,7 @@ def test_after_a_flush_under_load_everything_emitted_before_is_in_the_log(
     health = kafka.health()
     kafka.close()
 
-    assert len(flushes) > 3
+    assert len(flushes) >= 3
     assert [pair for pair in flushes if pair[1] < pair[0]] == []
     assert any(0 < before < THREADS * EVENTS for before, _ in flushes)
     assert ends.total() == THREADS * EVENTS

@@ -6,7 +6,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confluent_kafka.admin import AclOperation, AdminClient, NewTopic
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # not all in its __all__
+    AclOperation,
+    AdminClient,
+    NewTopic,
+)
 from emit_support import QUICK, Ends, assert_complete, collector, read_all, until
 
 from auditwire import FlushTimeout, KafkaCollector

@@ -1,4 +1,7 @@
-"""The outage table at the end of the run: what was accepted, delivered and lost with a broken broker."""
+"""The outage table at the end of the run: what was accepted, delivered and lost.
+
+A plug-in that `test_outage` names.
+"""
 
 from __future__ import annotations
 
