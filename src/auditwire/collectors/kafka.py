@@ -147,9 +147,7 @@ class KafkaCollector(Managed):
         _check_choice("on_full", on_full, ("block", "drop_newest"))
         if journal is not None:
             raise ConfigurationError("journal", "a journal on disk is not in this version: leave it out")
-        self._capacity = JOURNAL_BYTES if journal_bytes is None else journal_bytes
-        if not isinstance(self._capacity, int) or self._capacity < LEAST_JOURNAL_BYTES:
-            raise ConfigurationError("journal_bytes", f"at least {LEAST_JOURNAL_BYTES}, not {journal_bytes}")
+        self._capacity = _checked_capacity(journal_bytes)
         _check_topics(prefix, topics)
         self._config, self._callbacks = producer_config(bootstrap_servers, config)
         self._prefix, self._topics = prefix, topics
@@ -391,6 +389,14 @@ def _emittable(event: object) -> AuditEvent:
 def _check_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ConfigurationError(key, f"{value!r} is none of {', '.join(map(repr, choices))}")
+
+
+def _checked_capacity(value: Any) -> int:
+    if value is None:
+        return JOURNAL_BYTES
+    if not isinstance(value, int) or value < LEAST_JOURNAL_BYTES:
+        raise ConfigurationError("journal_bytes", f"at least {LEAST_JOURNAL_BYTES}, not {value!r}")
+    return value
 
 
 def _check_seconds(key: str, value: object) -> None:
