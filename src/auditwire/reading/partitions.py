@@ -66,7 +66,7 @@ class Partitions:
         follow: True never finishes.
         timeout: Seconds that the broker may be silent.
         refresh: Seconds between two looks for new topics and partitions.
-        undecodable: Gets ``corrupt`` counted, for what the client could not read.
+        undecodable: Gets ``corrupt`` and ``headers`` counted, for what the client could not read.
 
     Raises:
         ConfigurationError: A setting is refused, by us or by librdkafka.
@@ -257,10 +257,17 @@ class Partitions:
                 offset=offset,
                 timestamp_ms=-1 if kind == TIMESTAMP_NOT_AVAILABLE else timestamp,
                 key=message.key(),
-                headers=message.headers() or [],
+                headers=self._headers(message),
                 value=message.value(),
             )
         )
+
+    def _headers(self, message: Any) -> list[tuple[str, bytes | None]]:
+        try:
+            return message.headers() or []
+        except (SystemError, UnicodeDecodeError):  # a header's name that is not UTF-8; which one, depends on
+            self._undecodable["headers"] += 1  # the client's version
+            return []
 
     def _finish(self, place: tuple[str, int]) -> None:
         del self._assigned[place]

@@ -69,8 +69,9 @@ class Reader:
             :class:`~auditwire.errors.DecodingError` that says why. What it raises comes out of the reader.
 
     Attributes:
-        undecodable: Messages that could not be decoded, counted by the error's ``reason``; ``corrupt`` counts
-            what the client itself refused (checksum, compression). The total is logged by ``close``.
+        undecodable: Messages that could not be decoded, counted by the error's ``reason``. Further reasons:
+            ``corrupt``, what the client itself could not read (checksum, compression), and ``headers``,
+            records that come without headers because a header's name is not UTF-8. ``close`` logs the counts.
 
     Raises:
         ConfigurationError: A setting contradicts what the reader promises, or librdkafka refuses it.
@@ -173,7 +174,7 @@ class Reader:
         self._partitions.close()
         if self.undecodable:
             counts = ", ".join(f"{reason} {count}" for reason, count in self.undecodable.most_common())
-            log.warning("%d messages were no records of ours: %s", sum(self.undecodable.values()), counts)
+            log.warning("%d messages could not be decoded: %s", sum(self.undecodable.values()), counts)
 
     def __enter__(self) -> Self:
         return self

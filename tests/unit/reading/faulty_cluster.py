@@ -44,6 +44,27 @@ class FaultyCluster:
         """Answer with an error for this topic, wherever its metadata are asked for."""
         self._library.rd_kafka_mock_topic_set_error(self._cluster, topic.encode(), ctypes.c_int(error))
 
+    def produce(self, topic: str, value: bytes, header: bytes) -> None:
+        """Produce a message with a header whose name need not be text, which the Python client cannot."""
+        pointer, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+        library = self._library
+        said = ctypes.create_string_buffer(512)
+        conf = pointer(library.rd_kafka_conf_new())
+        for name, text in (("bootstrap.servers", self.bootstrap_servers), ("log_level", "0")):
+            library.rd_kafka_conf_set(conf, name.encode(), text.encode(), said, size(512))
+        producer = pointer(library.rd_kafka_new(number(0), conf, said, size(512)))
+        library.rd_kafka_headers_new.restype = pointer
+        headers = pointer(library.rd_kafka_headers_new(size(1)))
+        library.rd_kafka_header_add(headers, header, ctypes.c_ssize_t(len(header)), b"x", ctypes.c_ssize_t(1))
+        # enum rd_kafka_vtype_t: 1 topic, 4 value and size, 10 headers, 0 end
+        value_and_size = number(4), value, size(len(value))
+        refused = library.rd_kafka_producev(
+            producer, number(1), topic.encode(), *value_and_size, number(10), headers, number(0)
+        )
+        assert refused == 0
+        assert library.rd_kafka_flush(producer, number(10_000)) == 0
+        library.rd_kafka_destroy(producer)
+
     def down(self) -> None:
         self._library.rd_kafka_mock_broker_set_down(self._cluster, ctypes.c_int32(1))
 

@@ -7,8 +7,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Producer
-from confluent_kafka import Message as KafkaMessage
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException, Producer
 from faulty_cluster import CUT, FETCH, FIND_COORDINATOR, LIST_OFFSETS, FaultyCluster, faulty_cluster
 from stream_builder import record_of
 
@@ -130,7 +129,29 @@ def test_a_reader_that_follows_waits_for_a_lost_broker(cluster: FaultyCluster) -
     assert {error.code() for error in errors} & {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}
 
 
+def test_a_header_whose_name_is_no_text_costs_the_headers_and_not_the_reader(cluster: FaultyCluster) -> None:
+    record = record_of(TurnStartEvent(), 0)
+    value = frame_single_object(record.fingerprint, record.body)
+    cluster.produce(TURNS, value, b"\xff\xfe")
+    cluster.produce(TURNS, value, b"fine")
+    with reader(cluster) as r:
+        assert sorted(record.headers for record in r) == [[], [("fine", b"x")]]
+        assert r.undecodable == Counter(headers=1)
+
+
 # -- errors that the mock cluster does not make -------------------------------------------------------------
+
+
+class Fetched:
+    """What is asked of the client's Message, which cannot be constructed in its older versions."""
+
+    def __init__(self, topic: str | None, offset: int, error: KafkaError | None = None) -> None:
+        self.topic = lambda: topic
+        self.partition = lambda: 0
+        self.offset = lambda: offset
+        self.error = lambda: error
+        self.timestamp = lambda: (TIMESTAMP_NOT_AVAILABLE, 0)
+        self.key = self.value = self.headers = lambda: None
 
 
 class Given:
@@ -150,16 +171,15 @@ class Given:
             undecodable=self.undecodable,
         )
 
-    def message(self, offset: int, **fields: Any) -> list[int]:
+    def message(self, offset: int, error: KafkaError | None = None) -> list[int]:
         """Give a message of partition 0; the offsets that come out."""
         into: deque[Message] = deque()
-        message = KafkaMessage(topic=TURNS, partition=0, offset=offset, timestamp=(0, 0), **fields)
-        self.partitions._take(message, into)
+        self.partitions._take(Fetched(TURNS, offset, error), into)
+        assert all(message.timestamp_ms == -1 for message in into)
         return [message.offset for message in into]
 
     def error(self, *arguments: Any, topic: str | None = TURNS, **options: Any) -> None:
-        message = KafkaMessage(topic=topic, partition=0, offset=0, error=KafkaError(*arguments, **options))
-        self.partitions._take(message, deque())
+        self.partitions._take(Fetched(topic, 0, KafkaError(*arguments, **options)), deque())
 
 
 @pytest.fixture

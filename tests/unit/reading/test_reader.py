@@ -63,19 +63,15 @@ class Topics:
             self._producer.produce(self.name(event_type), value, partition=0)
         assert self._producer.flush(SOON) == 0
 
-    def write(self, record: Record) -> None:
-        value = (
-            frame_single_object(record.fingerprint, record.body)
-            if record.framing == "single-object"
-            else frame_confluent(7, record.body)
-        )
-        self._producer.produce(
-            self.name(record.event.event_type),
-            value,
-            record.key,
-            timestamp=record.timestamp_ms,
-            headers=list(record.headers),
-        )
+    def write(self, *records: Record) -> None:
+        for record in records:
+            value = (
+                frame_single_object(record.fingerprint, record.body)
+                if record.framing == "single-object"
+                else frame_confluent(7, record.body)
+            )
+            topic, headers = self.name(record.event.event_type), list(record.headers)
+            self._producer.produce(topic, value, record.key, timestamp=record.timestamp_ms, headers=headers)
         assert self._producer.flush(SOON) == 0
 
     def reader(self, **options: Any) -> Reader:
@@ -124,8 +120,7 @@ def test_every_type_comes_back_as_it_was_written_in_either_framing(topics: Topic
         record_of(cls(session_id="s1", metadata={"n": n}), n, framing=framing)
         for n, cls in enumerate(ALL_TYPES.values())
     ]
-    for record in written:
-        topics.write(record)
+    topics.write(*written)
     read = topics.read()
     assert len(read) == len(ALL_TYPES)
     for before, after in zip(written, read, strict=True):
@@ -147,8 +142,7 @@ def test_every_type_comes_back_as_it_was_written_in_either_framing(topics: Topic
 def test_a_stream_that_was_read_back_is_complete(topics: Topics) -> None:
     stream = StreamBuilder().turns(20).checkpoint().turns(5).close()
     topics.make("turn_start", "checkpoint", partitions=3)
-    for record in stream.records:
-        topics.write(record)
+    topics.write(*stream.records)
     (report,) = check_streams(topics.read())
     assert (report.verdict, report.records) == ("complete", stream.next)
 
@@ -351,7 +345,7 @@ def test_messages_that_are_no_records_are_counted_by_reason_and_do_not_stop_the_
     assert (got[0][0].topic, got[0][0].value) == (topics.name("turn_start"), None)
     counts = "foreign 2, tombstone 1, truncated 1, trailing_bytes 1, unknown_fingerprint 1"
     logged = [record.getMessage() for record in caplog.records if record.name == "auditwire"]
-    assert logged == [f"6 messages were no records of ours: {counts}"]
+    assert logged == [f"6 messages could not be decoded: {counts}"]
 
 
 def test_what_on_undecodable_raises_comes_out_and_the_rest_can_still_be_read(topics: Topics) -> None:
