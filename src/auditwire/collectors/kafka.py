@@ -17,14 +17,20 @@ import ctypes
 import json
 import logging
 import os
-import platform
-import socket
 import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from auditwire.collectors.base import Managed
+from auditwire.collectors.kafka_arguments import (
+    check_choice,
+    check_seconds,
+    check_topics,
+    checked_capacity,
+    resource_of,
+    topic_settings_of,
+)
 from auditwire.collectors.lifetime import register, unregister
 from auditwire.delivery.client import Client
 from auditwire.delivery.notes import Notes
@@ -40,7 +46,7 @@ from auditwire.errors import (
     FlushTimeout,
     JournalFull,
 )
-from auditwire.events import ALL_TYPES, CONTROL_TYPES, AuditEvent
+from auditwire.events import CONTROL_TYPES, AuditEvent
 from auditwire.ids import uuid7
 from auditwire.journal import MemoryJournal
 from auditwire.journal.drafter import Drafter
@@ -57,12 +63,6 @@ if TYPE_CHECKING:
 __all__ = ["KafkaCollector"]
 
 log = logging.getLogger("auditwire")
-
-JOURNAL_BYTES = 64 << 20
-"""Room in the memory journal by default."""
-
-LEAST_JOURNAL_BYTES = 2 << 20
-"""Below this the largest event would not fit beside another."""
 
 _JOIN_SECONDS = 2.0
 """What the sender may need beyond a deadline to leave a call into librdkafka."""
@@ -107,13 +107,11 @@ class KafkaCollector(Managed):
         create_topics: True makes missing topics as :class:`TopicSettings` has them; False never makes any; a
             ``TopicSettings`` of your own makes them so.
         journal: None, in memory: what is not acknowledged is lost with the process. (A journal on disk is not
-        in
-            this version.)
+            in this version.)
         journal_bytes: Room for what waits; 64 MiB, at least 2 MiB. Each record counts its bytes and 400 more.
         on_full: When there is no room: ``"block"`` waits up to ``full_timeout`` seconds, once until room
-        comes
-            back, and never on a thread with a running event loop; ``"drop_newest"`` refuses at once. Either
-            way a refused event raises JournalFull and is written down as lost.
+            comes back, and never on a thread with a running event loop; ``"drop_newest"`` refuses at once.
+            Either way a refused event raises JournalFull and is written down as lost.
         full_timeout: Seconds; 5.0.
         exit_timeout: Seconds that the interpreter's exit may wait for a collector that was not closed; 10.0.
 
@@ -141,20 +139,20 @@ class KafkaCollector(Managed):
         full_timeout: float = 5.0,
         exit_timeout: float = 10.0,
     ) -> None:
-        _check_choice("headers", headers, ("cloudevents", "none"))
-        _check_seconds("full_timeout", full_timeout)
-        _check_seconds("exit_timeout", exit_timeout)
-        _check_choice("on_full", on_full, ("block", "drop_newest"))
+        check_choice("headers", headers, ("cloudevents", "none"))
+        check_seconds("full_timeout", full_timeout)
+        check_seconds("exit_timeout", exit_timeout)
+        check_choice("on_full", on_full, ("block", "drop_newest"))
         if journal is not None:
             raise ConfigurationError("journal", "a journal on disk is not in this version: leave it out")
-        self._capacity = _checked_capacity(journal_bytes)
-        _check_topics(prefix, topics)
+        self._capacity = checked_capacity(journal_bytes)
+        check_topics(prefix, topics)
         self._config, self._callbacks = producer_config(bootstrap_servers, config)
         self._prefix, self._topics = prefix, topics
         self._service = service or "unknown_service"
-        self._resource = _resource(self._service, service_version, environment)
+        self._resource = resource_of(self._service, service_version, environment)
         self._source, self._headers = source, headers
-        self._topic_settings = _topic_settings(create_topics)
+        self._topic_settings = topic_settings_of(create_topics)
         self._on_full: Literal["block", "drop_newest"] = on_full
         self._full_timeout = full_timeout
         self.exit_timeout = exit_timeout
@@ -355,6 +353,8 @@ class KafkaCollector(Managed):
         """Use these from the next authentication on, after a password was changed."""
         self._config.update({"sasl.username": username, "sasl.password": password})
         stream = self._current()
+        if stream.pid != os.getpid():
+            return  # closed in a child that emitted nothing
         stream.client.set_sasl_credentials(username, password)
         stream.sender.retry_now()
 
@@ -384,56 +384,3 @@ def _emittable(event: object) -> AuditEvent:
     if known.event_type in CONTROL_TYPES:
         raise EncodingError(f"{known.event_type} records are written by the library only")
     return known
-
-
-def _check_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigurationError(key, f"{value!r} is none of {', '.join(map(repr, choices))}")
-
-
-def _checked_capacity(value: Any) -> int:
-    if value is None:
-        return JOURNAL_BYTES
-    if not isinstance(value, int) or value < LEAST_JOURNAL_BYTES:
-        raise ConfigurationError("journal_bytes", f"at least {LEAST_JOURNAL_BYTES}, not {value!r}")
-    return value
-
-
-def _check_seconds(key: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise ConfigurationError(key, f"{value!r} is no number of seconds")
-
-
-_TOPIC_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
-_TOPIC_LENGTH = 249
-
-
-def _check_topics(prefix: str, topics: Mapping[str, str] | None) -> None:
-    longest = max(map(len, ALL_TYPES))
-    if not prefix or not set(prefix) <= _TOPIC_CHARACTERS or len(prefix) + 1 + longest > _TOPIC_LENGTH:
-        raise ConfigurationError("prefix", f"{prefix!r} cannot begin a topic's name (letters, digits, . _ -)")
-    for event_type, topic in (topics or {}).items():
-        if event_type not in ALL_TYPES:
-            known = ", ".join(ALL_TYPES)
-            raise ConfigurationError(f"topics[{event_type!r}]", f"no such event type; there are {known}")
-        if topic in {"", ".", ".."} or not set(topic) <= _TOPIC_CHARACTERS or len(topic) > _TOPIC_LENGTH:
-            raise ConfigurationError(f"topics[{event_type!r}]", f"{topic!r} is no topic's name")
-
-
-def _topic_settings(create_topics: bool | TopicSettings) -> TopicSettings | None:
-    if isinstance(create_topics, TopicSettings):
-        return create_topics
-    if not isinstance(create_topics, bool):
-        raise ConfigurationError("create_topics", f"{create_topics!r} is no bool and no TopicSettings")
-    return TopicSettings() if create_topics else None
-
-
-def _resource(service: str, version: str | None, environment: str | None) -> dict[str, Any]:
-    resource: dict[str, Any] = {"service.name": service}
-    if version:
-        resource["service.version"] = version
-    if environment:
-        resource["deployment.environment.name"] = environment
-    resource["host.name"] = socket.gethostname()
-    resource["process.runtime.version"] = platform.python_version()
-    return resource

@@ -86,8 +86,7 @@ def create_topics(
 
     Args:
         admin: A ``confluent_kafka.admin.AdminClient``. Keep a reference of your own: one that is collected
-        fails
-            its pending requests.
+            fails its pending requests.
         names: The topics.
         settings: How they are made.
         timeout: Seconds for the whole call.
