@@ -70,7 +70,8 @@ class Topics:
                 if record.framing == "single-object"
                 else frame_confluent(7, record.body)
             )
-            topic, headers = self.name(record.event.event_type), list(record.headers)
+            topic = self.name(record.event.event_type)
+            headers: list[Any] = list(record.headers)
             self._producer.produce(topic, value, record.key, timestamp=record.timestamp_ms, headers=headers)
         assert self._producer.flush(SOON) == 0
 
