@@ -46,8 +46,8 @@ class MemoryJournal:
     Args:
         capacity: Bytes that may wait, 64 MiB by default; each record counts its bytes and 400 more.
         on_full: ``"block"`` waits for room, ``"drop_newest"`` refuses at once.
-        full_timeout: Seconds that ``"block"`` waits, once per full period: the first append that waits in
-            vain ends the patience, until room comes back. An append on a thread with a running event loop, or by
+        full_timeout: Seconds that ``"block"`` waits, once per full period: the first append that waits in vain
+            ends the patience, until room comes back. An append on a thread with a running event loop, or by
             the sender itself, never waits.
     """
 
