@@ -5,9 +5,11 @@ In come events, or the values of Kafka records; out come bytes, or events. Pure 
 
 ========== ==================================================================================================
 schemas    the ``.avsc`` files: found, checked, looked up by event type or fingerprint
-encoder    event -> body, in two parts with the sequence between them; any object -> event
+foreign    any object that looks like an event -> an event of a class that has a schema
+encoder    event -> body, in two parts with the sequence between them
 coerce     what happens to values that do not fit their field
 shorten    what happens to an event that is too large
+notes      what the metadata tells of both
 decoder    value of a Kafka record -> event, safe against hostile bytes
 framing    what stands before the body: Avro single-object encoding or the Confluent wire format
 headers    CloudEvents headers, trace context, topic names

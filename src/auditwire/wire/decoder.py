@@ -28,6 +28,7 @@ from auditwire.errors import DecodingError
 from auditwire.events import ALL_TYPES, AuditEvent
 from auditwire.wire.framing import Framing, split
 from auditwire.wire.schemas import Schema, schema_by_fingerprint, schema_versions
+from auditwire.wire.shorten import MAX_BODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,8 +73,9 @@ def decode(value: bytes | None, *, event_type: str | None = None) -> Decoded:
             type (the second field of every record), and this must be the same. None compares nothing.
 
     Raises:
-        DecodingError: With the ``reason``: ``tombstone``, ``foreign``, ``oversized`` (above 16 MiB),
-            ``unknown_fingerprint``, ``truncated``, ``trailing_bytes`` or ``malformed``.
+        DecodingError: With the ``reason``: ``tombstone``, ``foreign``, ``oversized`` (above 16 MiB, or the
+            metadata above 900 KiB), ``unknown_fingerprint``, ``truncated``, ``trailing_bytes`` or
+            ``malformed``.
         SchemaError: The schemas are missing from the installation.
     """
     framing, named, body = split(value)
@@ -142,8 +144,11 @@ def _read(schema: Schema, body: bytes) -> dict[str, Any]:
 
 def _event(schema: Schema, values: dict[str, Any]) -> AuditEvent:
     """The event of a record's values; fields younger than the schema get the class's default."""
+    text = values["metadata"]
+    if len(text) > MAX_BODY:  # no record of ours; as objects, 16 MiB of "[],[],..." would take hundreds
+        raise DecodingError("oversized", f"{schema.event_type}: metadata of {len(text)} characters")
     try:
-        metadata = {} if values["metadata"] == "{}" else json.loads(values["metadata"])
+        metadata = {} if text == "{}" else json.loads(text)
     except (ValueError, RecursionError) as e:
         raise DecodingError(
             _MALFORMED, f"{schema.event_type}: the metadata is no JSON that can be read: {type(e).__name__}"

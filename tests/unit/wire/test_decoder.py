@@ -22,6 +22,7 @@ from auditwire.events import (
     TurnStartEvent,
 )
 from auditwire.wire import (
+    MAX_BODY,
     Decoded,
     FastavroEncoder,
     decode,
@@ -196,6 +197,20 @@ def test_metadata_that_is_no_json_object_is_refused(text: str) -> None:
     event = TurnStartEvent(metadata={"replace": "me"})
     body = body_of(event).replace(string('{"replace":"me"}'), string(text))
     assert reason(framed("turn_start", body)) == "malformed"
+
+
+def test_metadata_larger_than_any_record_of_ours_is_refused_unread() -> None:
+    body = body_of(TurnStartEvent(metadata={"replace": "me"}))
+    huge = '{"a":[' + "[]," * MAX_BODY + "[]]}"
+    body = body.replace(string('{"replace":"me"}'), string(huge))
+    tracemalloc.start()
+    try:
+        assert reason(framed("turn_start", body)) == "oversized"
+        assert (
+            tracemalloc.get_traced_memory()[1] < 20_000_000
+        )  # a few copies of the text; its lists are 60 MB
+    finally:
+        tracemalloc.stop()
 
 
 def string(text: str) -> bytes:

@@ -199,7 +199,11 @@ def test_a_list_with_an_item_of_another_type_is_seen_on_the_short_way() -> None:
 
 
 @given(event=any_event)
-def test_a_record_is_the_same_event_as_the_json_of_it(event: AuditEvent) -> None:
-    # what InMemory and JSONL collectors show, and what Kafka holds; text has no times beyond Python's years
-    assume(-62_135_596_800_000_000 <= event.timestamp_us <= 253_402_300_799_999_999)
-    assert read_back(event) == event_from_dict(event.to_dict())
+def test_an_event_that_went_through_json_is_the_same_record(event: AuditEvent) -> None:
+    assume(
+        -62_135_596_800_000_000 <= event.timestamp_us <= 253_402_300_799_999_999
+    )  # what ISO-8601 text can say
+    again = event_from_dict(
+        event.to_dict()
+    )  # an infinite duration is text there, and a number in the record again
+    assert body_of(again) == body_of(event)
