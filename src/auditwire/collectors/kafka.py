@@ -209,7 +209,12 @@ class KafkaCollector(Managed):
             with self._starting:
                 stream = self._stream
                 if stream.pid != os.getpid():
-                    self._stream = stream = self._open(parent=stream.drafter.stream_id)
+                    opened = self._open(parent=stream.drafter.stream_id)
+                    if (
+                        self._stream.pid != os.getpid()
+                    ):  # else a signal handler emitted meanwhile, on this thread
+                        self._stream = opened
+                    stream = self._stream
                     self._start(stream)
         return stream
 
@@ -316,8 +321,9 @@ class KafkaCollector(Managed):
         if stream.pid != os.getpid():
             self._closed = True  # a child that emitted nothing has no stream to close
             return
-        self._closed = True
         self.begin_close(timeout)
+        if threading.current_thread() is stream.thread:
+            return  # a callback's wish: the sender, which is calling it, ends as soon as it can
         self.end_close(timeout)
         unregister(self)
         if stream.sender.pending:

@@ -280,8 +280,8 @@ class Sender:
             self._taken_at.popleft()
         barriers = self._barriers
         while barriers:
-            sequence = barriers[0].sequence
-            if sequence is None or sequence > low:
+            mark = barriers[0]
+            if mark.sequence is None or (mark.sequence > low and not mark.withdrawn):
                 return
             barriers.popleft().release()
 

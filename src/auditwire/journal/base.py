@@ -55,10 +55,11 @@ class Barrier:
     done.
     """
 
-    __slots__ = ("_lock", "sequence")
+    __slots__ = ("_lock", "sequence", "withdrawn")
 
     def __init__(self) -> None:
         self.sequence: int | None = None
+        self.withdrawn = False
         self._lock = Lock()
         self._lock.acquire()
 

@@ -46,7 +46,7 @@ class MemoryJournal:
     Args:
         capacity: Bytes that may wait, 64 MiB by default; each record counts its bytes and 400 more.
         on_full: ``"block"`` waits for room, ``"drop_newest"`` refuses at once.
-        full_timeout: Seconds that ``"block"`` waits, once per full period: the first append that waits in vain
+        full_timeout: Seconds that ``"block"`` waits, once per full period: the first append to wait in vain
             ends the patience, until room comes back. An append on a thread with a running event loop, or by
             the sender itself, never waits.
     """
@@ -129,9 +129,10 @@ class MemoryJournal:
         return mark
 
     def withdraw(self, mark: Barrier) -> None:
+        mark.withdrawn = True  # for the sender, if it has the mark already
         try:
             self._inbox.remove(mark)
-        except ValueError:  # the sender has it
+        except ValueError:
             return
 
     def wake(self) -> None:

@@ -171,6 +171,28 @@ def test_a_flush_from_the_senders_own_thread_is_refused(address: str) -> None:
     assert "would never end" in str(seen[0])
 
 
+def test_a_callback_may_close_the_collector_that_calls_it(address: str) -> None:
+    closed = threading.Event()
+    errors: list[BaseException] = []
+
+    def on_delivery(error: Any, message: Any) -> None:
+        try:
+            collector.close(5)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, there must be none
+            errors.append(failure)
+        closed.set()
+
+    collector = collector_at(address, prefix="from-inside", config={"on_delivery": on_delivery})
+    assert closed.wait(20)
+    thread = collector._stream.thread
+    assert thread is not None
+    thread.join(20)
+    assert errors == []
+    assert collector.health().state == "closed"
+    assert [d.event.reason for d in read(address, "from-inside.checkpoint")] == ["open", "close"]
+    lifetime.unregister(collector)
+
+
 def test_topics_may_have_other_names(address: str) -> None:
     with collector_at(address, prefix="named", topics={"error": "all-errors"}) as collector:
         collector.emit(ErrorEvent())

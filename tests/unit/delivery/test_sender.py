@@ -551,6 +551,21 @@ def test_a_mark_is_released_when_everything_before_it_is_acknowledged() -> None:
     assert mark.wait(0)
 
 
+def test_a_mark_that_nobody_waits_for_any_more_is_dropped() -> None:
+    world = World()
+    world.answer = lambda m: "later"
+    world.emit(error())
+    marks = [world.journal.barrier() for _ in range(5)]
+    world.rounds()
+    for mark in marks:
+        world.journal.withdraw(mark)
+    world.rounds(1)
+    assert not world.sender._barriers
+    flushes = world.flushes
+    world.rounds(3)
+    assert world.flushes == flushes
+
+
 def test_closing_delivers_writes_the_closing_checkpoint_and_ends() -> None:
     world = World()
     world.emit(error(), error())
