@@ -46,7 +46,7 @@ def produce(cluster: FaultyCluster, *numbers: int) -> None:
 
 def reader(cluster: FaultyCluster, **options: Any) -> Reader:
     config = {"fetch.wait.max.ms": 20, "logger": QUIET, **options.pop("config", {})}
-    return Reader(cluster.bootstrap_servers, **{"timeout": 1.0, **options}, config=config)
+    return Reader(cluster.bootstrap_servers, **{"timeout": SOON, **options}, config=config)
 
 
 def test_a_topic_that_may_not_be_described_is_named(cluster: FaultyCluster) -> None:
@@ -87,13 +87,13 @@ def test_no_permission_for_the_group_is_needed(
 def test_ends_that_cannot_be_found_out_in_time_are_an_error(cluster: FaultyCluster) -> None:
     cluster.answer(LIST_OFFSETS, KafkaError.KAFKA_STORAGE_ERROR)
     with pytest.raises(BrokerError, match="could not find the ends of the partitions"):
-        reader(cluster)
+        reader(cluster, timeout=1.0)
 
 
 def test_ends_that_can_be_found_out_later_are_waited_for(cluster: FaultyCluster) -> None:
     produce(cluster, 0)
     cluster.answer(LIST_OFFSETS, KafkaError.KAFKA_STORAGE_ERROR, count=2)
-    with reader(cluster, timeout=SOON) as r:
+    with reader(cluster) as r:
         assert [record.sequence for record in r] == [0]
 
 
@@ -101,7 +101,7 @@ def test_a_broker_that_gives_nothing_while_it_is_read_is_an_error_in_time(cluste
     produce(cluster, 0)
     cluster.answer(FETCH, CUT)
     errors: list[KafkaError] = []
-    with reader(cluster, config={"error_cb": errors.append}) as r:
+    with reader(cluster, timeout=1.0, config={"error_cb": errors.append}) as r:
         began = time.monotonic()
         with pytest.raises(
             BrokerError, match=rf"nothing came for 1 s, and 1 partitions, {TURNS} \[0\] among"
@@ -166,7 +166,7 @@ class Given:
             must_exist=False,
             from_beginning=True,
             follow=follow,
-            timeout=1.0,
+            timeout=SOON,
             refresh=5.0,
             undecodable=self.undecodable,
         )
