@@ -6,10 +6,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from auditwire.errors import BrokerError
-from auditwire.events import TurnStartEvent
-from auditwire.reading import Reader, Record
-from auditwire.wire import FastavroEncoder, frame_single_object, join_body, schema_for
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its __all__
     AclOperation,
@@ -17,6 +13,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its 
     NewPartitions,
     NewTopic,
 )
+
+from auditwire.errors import BrokerError
+from auditwire.events import TurnStartEvent
+from auditwire.reading import Reader, Record
+from auditwire.wire import FastavroEncoder, frame_single_object, join_body, schema_for
 
 if TYPE_CHECKING:
     from rig.broker import Broker
