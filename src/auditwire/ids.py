@@ -43,7 +43,7 @@ def _after_fork() -> None:
     _state = _State()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork either
+if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows, which does not fork either
     os.register_at_fork(after_in_child=_after_fork)
 
 

@@ -94,8 +94,9 @@ def test_a_signal_handler_may_emit_inside_an_emit() -> None:
         collector.emit(ErrorEvent(error_type="signal"))
         handled += 1
 
-    with bombarded(handle):
+    with bombarded(handle) as order:
         while handled < 500:
+            order()
             collector.emit(ErrorEvent(error_type="loop"))
             emitted += 1
     events = collector.get_events_by_type(ErrorEvent)

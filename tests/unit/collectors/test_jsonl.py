@@ -162,8 +162,9 @@ def test_an_emitter_may_be_used_in_a_signal_handler(path: Path, to_file: bool) -
         emitter.emit_error("signal")
         handled += 1
 
-    with bombarded(handle):
+    with bombarded(handle) as order:
         while handled < 300:
+            order()
             emitter.emit_error("loop")
             emitted += 1
     emitter.close()

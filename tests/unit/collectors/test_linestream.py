@@ -231,8 +231,9 @@ def test_a_signal_handler_may_write_inside_a_write(tmp_path: Path) -> None:
 
     with path.open("w", encoding="utf-8") as stream:
         lines = LineStream(stream)
-        with bombarded(handle):
+        with bombarded(handle) as order:
             while handled < 500:
+                order()
                 lines.append(f'"loop {written}"\n')
                 written += 1
         lines.close()
