@@ -127,6 +127,23 @@ def test_a_log_handler_may_itself_add_to_the_log(log: RefusalLog, handler: loggi
     assert log.total == 2
 
 
+def test_a_signal_handler_may_add_inside_an_add(caplog: pytest.LogCaptureFixture) -> None:
+    inside = False
+
+    def clock() -> float:  # stands for a handler: it is called in the middle of add
+        nonlocal inside
+        if not inside:
+            inside = True
+            entered.add(ErrorEvent(), SinkError("inner"))
+        return 0.0
+
+    entered = RefusalLog("audit events refused", clock)
+    entered.add(ErrorEvent(), SinkError("outer"))
+    assert entered.total == 2
+    entered.report_rest()
+    assert sum("inner" in record.getMessage() for record in caplog.records) == 1
+
+
 def test_every_occurrence_of_every_thread_is_counted(
     log: RefusalLog, caplog: pytest.LogCaptureFixture
 ) -> None:

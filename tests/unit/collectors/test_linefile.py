@@ -535,6 +535,22 @@ def test_a_line_inside_another_is_written_at_once(path: Path, disk: Disk) -> Non
     file.close()
 
 
+def test_a_line_inside_another_leaves_that_one_its_lock(path: Path, disk: Disk) -> None:
+    file = LineFile(path, system=disk)
+    other = os.open(path, os.O_RDWR)
+
+    def inside() -> None:
+        file.append(b"inner\n")
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    disk.inside = inside
+    file.append(b"outer\n")
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(other)
+    file.close()
+
+
 def test_a_line_inside_half_of_another_leaves_both_whole(path: Path, disk: Disk) -> None:
     file = LineFile(path, system=disk)
 
