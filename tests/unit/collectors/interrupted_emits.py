@@ -1,6 +1,6 @@
-"""A process of its own, run by test_kafka_interrupted: emits under ten thousand real signals, and what is left.
+"""A process of its own, run by test_kafka_interrupted: emits under ten thousand signals, and what is left.
 
-Not inside pytest: an exception that strikes in the middle of coverage's or pytest's own bookkeeping would leave
+Not inside pytest: an exception in the middle of coverage's or pytest's own bookkeeping would leave
 that half done, and the one interval timer is pytest-timeout's.
 
     python interrupted_emits.py raise-interrupted | raise-timed-out | emit
