@@ -97,7 +97,7 @@ def freeze(broker: Broker, during: Callable[[], None]) -> None:
 
 
 OUTAGES: dict[str, tuple[int, Callable[[Broker, Callable[[], None]], None]]] = {
-    "killed with -9 and started again, twice": (2, kill),
+    "killed with -9 and started again": (1, kill),
     "shut down and started again": (1, shut_down),
     "frozen and released, twice": (2, freeze),
 }
