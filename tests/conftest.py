@@ -8,7 +8,7 @@ pytest_plugins = ["rig.plugin"]
 
 
 def pytest_configure() -> None:
-    # A shell starts what it runs in the background with SIGINT ignored, and children inherit that: the tests that
+    # A shell starts background jobs with SIGINT ignored, and children inherit that: the tests that
     # press Ctrl-C in a command would press in vain.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
