@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from auditwire.cli.output import hide
+from auditwire.config import is_secret, read_properties
 from auditwire.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
 
-__all__ = ["Bootstrap", "ConfigFile", "Connection", "Prefix", "connection", "read_properties"]
+__all__ = ["Bootstrap", "ConfigFile", "Connection", "Prefix", "connection"]
 
 ANSWER_SECONDS = 10.0
 """How long a command waits for a broker before it says that there is none."""
@@ -106,7 +107,10 @@ def connection(bootstrap: str | None, prefix: str, config: Path | None) -> Conne
     Raises:
         ConfigurationError: No broker is named, the prefix cannot begin a topic's name, or the file is wrong.
     """
-    properties = {} if config is None else read_properties(config)
+    properties = {} if config is None else read_properties(config, "--config")
+    for name, value in properties.items():
+        if is_secret(name):
+            hide(value)
     named = properties.pop("bootstrap.servers", None) or properties.pop("metadata.broker.list", None)
     servers = bootstrap or named
     if not servers:
@@ -120,33 +124,3 @@ def connection(bootstrap: str | None, prefix: str, config: Path | None) -> Conne
             "--prefix", f"{prefix!r} cannot begin a topic's name: letters, digits, . _ -"
         )
     return Connection(servers, prefix, dict(properties))
-
-
-def read_properties(path: Path) -> dict[str, str]:
-    """The properties that stand in a file.
-
-    Raises:
-        ConfigurationError: The file cannot be read, or a line is wrong; file and line number are named, the
-            line itself is not: it may hold a password.
-    """
-    from auditwire.delivery.settings import redact  # noqa: PLC0415 - loads nothing that --help needs
-
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise ConfigurationError("--config", f"{path} cannot be read: {why}") from error
-    found: dict[str, str] = {}
-    for number, raw in enumerate(text.splitlines(), 1):
-        line = raw.strip()
-        if not line or line.startswith("#"):
-            continue
-        key, equals, value = (part.strip() for part in line.partition("="))
-        if not equals or not key or any(character.isspace() for character in key):
-            raise ConfigurationError("--config", f"{path}, line {number}: expected key=value")
-        if key in found:
-            raise ConfigurationError("--config", f"{path}, line {number}: {key} is set above already")
-        found[key] = value
-        if redact(key, value) != value:
-            hide(value)
-    return found

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from auditwire.delivery.settings import client_config, named_setting, redact
+from auditwire.config import is_secret
+from auditwire.delivery.settings import client_config, named_setting
 from auditwire.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Client:
         text = error.str()
         key = named_setting(text, self._config)
         secret = self._config.get(key)
-        if secret and redact(key, secret) != secret:
+        if secret and is_secret(key):
             text = text.replace(str(secret), "***")
         return ConfigurationError(key, text.strip())
 

@@ -10,13 +10,14 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from auditwire.config import redact
 from auditwire.delivery.partitioner import PARTITIONERS
 from auditwire.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CALLBACKS", "DEFAULTS", "client_config", "named_setting", "producer_config", "redact"]
+__all__ = ["CALLBACKS", "DEFAULTS", "client_config", "named_setting", "producer_config"]
 
 DEFAULTS: Mapping[str, Any] = {
     "acks": "all",
@@ -35,8 +36,6 @@ DEFAULTS: Mapping[str, Any] = {
 
 CALLBACKS = ("error_cb", "stats_cb", "oauth_cb", "throttle_cb", "on_delivery", "logger")
 """The user's own, called after ours and guarded."""
-
-_SECRET_WORDS = ("password", "secret", "jaas", "key.pem", "token", "credentials", "sasl.oauthbearer.config")
 
 _TRUE = {"true", "t", "1", "yes"}
 
@@ -182,8 +181,3 @@ def named_setting(message: str, config: Mapping[str, Any]) -> str:
         if isinstance(value, str) and len(value) >= _TELLING and value in message
     ]
     return max(by_name or by_value or ["config"], key=len)
-
-
-def redact(name: str, value: Any) -> Any:
-    """The value as it may be shown: passwords, keys and tokens are not."""
-    return "***" if any(word in name.lower() for word in _SECRET_WORDS) else value
