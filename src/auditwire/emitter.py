@@ -8,8 +8,9 @@ What all ``emit_*`` methods share:
 - ``agent_id`` is the emitter's own when left out; ``turn_id`` ties the events of one turn together.
 - ``tool_call_id`` (where there is one) ties attempt, decisions and outcome of one tool call together.
 - ``metadata`` is copied: a mapping of anything, which the trail keeps as JSON.
-- A parameter typed ``object`` is rendered: text as it is, None as "", anything else by ``str()``. The event
-  keeps the first ``preview_chars`` characters, and the full length in characters.
+- A parameter typed ``object`` is rendered to text, as :mod:`auditwire.render_text` says: any object will do.
+  The event keeps the first ``preview_chars`` characters, the full text's length in characters and, with
+  ``digests``, its digest.
 - Nothing is raised but, with ``on_error="raise"``, the collector's refusal of the event.
 - Names, order and defaults of the positional parameters are a public contract; what is new comes
   keyword-only.
@@ -17,17 +18,21 @@ What all ``emit_*`` methods share:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from auditwire import events
+from auditwire.calls import ToolCall, Turn
 from auditwire.emitter_base import metadata_dict, string_list
 from auditwire.emitter_tools import ToolEmitter
 from auditwire.ids import turn_id as new_turn_id
+from auditwire.tooling import tool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = ["AuditEmitter"]
+
+F = TypeVar("F", bound="Callable[..., Any]")
 
 
 class AuditEmitter(ToolEmitter):
@@ -49,9 +54,16 @@ class AuditEmitter(ToolEmitter):
             ``auditwire``, at most once a minute; the agent does not notice. ``"raise"``: the caller gets the
             collector's error.
         preview_chars: How many characters of a prompt, argument or result an event keeps.
+        digests: ``"sha256"`` or a :class:`~auditwire.render_digest.DigestKey`: each event with a preview also
+            keeps a digest of the full text, plain or keyed. None: no digests. Plain ones of short texts can
+            be found by trying.
+        redact: Called with the full text of each prompt, argument, answer and result (JSON where it was a
+            structure) before it is measured, hashed and cut; returns what may be kept. When it raises, the
+            event shows ``<redaction failed>``, has no digest, and ``redaction_failures`` counts it. It is not
+            called for what is given as plain fields: names, reasons, error messages, metadata.
 
     Raises:
-        ConfigurationError: ``on_error`` or ``preview_chars`` is none of these.
+        ConfigurationError: ``on_error``, ``preview_chars``, ``digests`` or ``redact`` is none of these.
     """
 
     def emit_turn_start(
@@ -78,14 +90,16 @@ class AuditEmitter(ToolEmitter):
             The turn's id.
         """
         turn = new_turn_id() if turn_id is None else turn_id
-        text, length = self._preview(prompt)
+        kept = metadata_dict(metadata)
+        text, length, digest = self._preview(prompt, kept)
         self.emit(
             events.TurnStartEvent(
                 agent_id=agent_id,
                 turn_id=turn,
-                metadata=metadata_dict(metadata),
+                metadata=kept,
                 prompt_preview=text,
                 prompt_length=length,
+                prompt_digest=digest,
                 parent_turn_id=parent_turn_id,
                 parent_agent_id=parent_agent_id,
             )
@@ -102,14 +116,16 @@ class AuditEmitter(ToolEmitter):
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """A turn ended with an answer (``content``, rendered) after ``fc_count`` function calls."""
-        text, length = self._preview(content)
+        kept = metadata_dict(metadata)
+        text, length, digest = self._preview(content, kept)
         self.emit(
             events.TurnEndEvent(
                 agent_id=agent_id,
                 turn_id=turn_id,
-                metadata=metadata_dict(metadata),
+                metadata=kept,
                 content_preview=text,
                 content_length=length,
+                content_digest=digest,
                 function_calls_count=fc_count,
             )
         )
@@ -271,3 +287,125 @@ class AuditEmitter(ToolEmitter):
                 error_type=error_type,
             )
         )
+
+    # -- turns and tool calls as blocks -----------------------------------------------------------------
+
+    def turn(
+        self,
+        prompt: object = "",
+        *,
+        agent_id: str | None = None,
+        turn_id: str | None = None,
+        session_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        parent: Turn | ToolCall | None = None,
+    ) -> Turn:
+        """A turn as a block: ``turn_start`` at its beginning, ``turn_end`` at its end, also when it raises.
+
+        ::
+
+            with audit.turn(prompt=prompt, agent_id="planner") as turn:
+                turn.content = answer(prompt)
+
+        ``async with`` works too. Session, agent and turn reach every emit below it by a context variable. A
+        turn inside a turn is a sub-agent's: its ``parent_turn_id`` and ``parent_agent_id`` are filled in.
+        Where a block cannot be had, ``start()`` and ``finish(error)`` do the same without touching the
+        context.
+
+        Args:
+            prompt: What the agent was given; rendered.
+            agent_id: The agent whose turn it is.
+            turn_id: 12 lower-case hex digits are made when none is given.
+            session_id: For this turn and all below it.
+            metadata: For ``turn_start``.
+            parent: What it happens in, where the context does not tell (callbacks on other threads).
+        """
+        return Turn(
+            self,
+            prompt,
+            agent_id=agent_id,
+            turn_id=turn_id,
+            session_id=session_id,
+            metadata=metadata,
+            parent=parent,
+        )
+
+    def tool_call(
+        self,
+        tool_name: str,
+        args: object = "",
+        *,
+        tool_call_id: str | None = None,
+        agent_id: str | None = None,
+        turn_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        parent: Turn | ToolCall | None = None,
+    ) -> ToolCall:
+        """A tool call as a block: attempt, then exactly one of complete and failure; exceptions go on.
+
+        ::
+
+            with audit.tool_call("search", args={"q": q}) as call:
+                call.result = search(q)
+
+        ``async with`` works too; the rest is as for :meth:`turn`. ``call.denied(...)``,
+        ``call.sandboxed(...)`` and their like say what was decided about it.
+
+        Args:
+            tool_name: The tool.
+            args: What it is called with; rendered.
+            tool_call_id: The framework's own id; one is made when none is given.
+            agent_id: The agent that calls.
+            turn_id: The turn that it is part of.
+            metadata: For the attempt.
+            parent: What it happens in, where the context does not tell (callbacks on other threads).
+        """
+        return ToolCall(
+            self,
+            tool_name,
+            args,
+            tool_call_id=tool_call_id,
+            agent_id=agent_id,
+            turn_id=turn_id,
+            metadata=metadata,
+            parent=parent,
+        )
+
+    @overload
+    def tool(self, function: F, /) -> F: ...
+
+    @overload
+    def tool(
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = None,
+        arguments: bool = True,
+        result: bool = True,
+    ) -> Callable[[F], F]: ...
+
+    def tool(
+        self,
+        function: F | None = None,
+        /,
+        *,
+        name: str | None = None,
+        arguments: bool = True,
+        result: bool = True,
+    ) -> F | Callable[[F], F]:
+        """``@audit.tool`` or ``@audit.tool(name=...)``: each call of the function is a tool call in the trail.
+
+        Takes a def, async def, generator or async generator, and gives one that behaves the same.
+
+        Args:
+            function: The function.
+            name: The tool's name; the function's own when left out.
+            arguments: False keeps the arguments out of the trail.
+            result: False keeps the result out of it.
+        """
+
+        def audited(function: F) -> F:
+            return tool(self, function, name, arguments=arguments, result=result)
+
+        return audited if function is None else audited(function)
