@@ -70,6 +70,7 @@ from auditwire.events import (
 
 if TYPE_CHECKING:
     from auditwire.collectors.kafka import KafkaCollector
+    from auditwire.environment import from_env
     from auditwire.reading import Reader
 
 __all__ = [
@@ -121,9 +122,14 @@ __all__ = [
     "TurnStartEvent",
     "__version__",
     "event_from_dict",
+    "from_env",
 ]
 
-_LAZY = {"KafkaCollector": "auditwire.collectors.kafka", "Reader": "auditwire.reading"}
+_LAZY = {
+    "KafkaCollector": "auditwire.collectors.kafka",
+    "Reader": "auditwire.reading",
+    "from_env": "auditwire.environment",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import tempfile
 from pathlib import Path
 
@@ -7,8 +8,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditwire.config import is_secret, read_properties, redact
+from auditwire.collectors.kafka import KafkaCollector
+from auditwire.collectors.kafka_arguments import JOURNAL_BYTES, LEAST_JOURNAL_BYTES
+from auditwire.config import (
+    SETTINGS,
+    Setting,
+    is_secret,
+    read_properties,
+    read_setting,
+    redact,
+    settings_table,
+    unknown_variables,
+)
+from auditwire.emitter import AuditEmitter
 from auditwire.errors import ConfigurationError
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "configure.md"
+
+
+def setting(variable: str) -> Setting:
+    return next(s for s in SETTINGS if s.variable == variable)
 
 
 @pytest.fixture
@@ -80,3 +99,113 @@ def test_what_is_written_line_by_line_is_read_back(found: dict[str, str]) -> Non
 def test_secrets_are_not_shown(name: str, secret: bool) -> None:
     assert is_secret(name) is secret
     assert redact(name, "x") == ("***" if secret else "x")
+
+
+@pytest.mark.parametrize("each", SETTINGS, ids=lambda s: s.variable)
+def test_each_variable_sets_an_argument_and_tells_its_true_default(each: Setting) -> None:
+    taker = {"kafka": KafkaCollector, "emitter": AuditEmitter}.get(each.takes)
+    if taker is None:
+        assert each.takes == "choice"
+        return
+    default = inspect.signature(taker).parameters[each.parameter].default
+    if default is None:
+        return  # said in words
+    value = read_setting(each, {each.variable: each.default.strip("`")})
+    assert (type(value), value) == (type(default), default)
+
+
+def test_the_journals_default_and_least_size_are_as_the_table_says() -> None:
+    size = setting("AUDITWIRE_JOURNAL_BYTES")
+    assert size.parse(size.default.strip("`")) == JOURNAL_BYTES
+    assert size.parse("2MiB") == LEAST_JOURNAL_BYTES
+    assert "at least `2MiB`" in size.accepts
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("3000000", 3_000_000),
+        ("3000000B", 3_000_000),
+        ("64MiB", 64 << 20),
+        ("64 MiB", 64 << 20),
+        ("1GiB", 1 << 30),
+        ("4096KiB", 4 << 20),
+        ("5000kB", 5_000_000),
+        ("5MB", 5_000_000),
+        ("1GB", 1_000_000_000),
+    ],
+)
+def test_a_size_has_a_unit_or_none(text: str, size: int) -> None:
+    assert read_setting(setting("AUDITWIRE_JOURNAL_BYTES"), {"AUDITWIRE_JOURNAL_BYTES": text}) == size
+
+
+@pytest.mark.parametrize("text", ["1", "true", "TRUE", "Yes", "on", " 1 "])
+def test_a_flag_is_on(text: str) -> None:
+    assert read_setting(setting("AUDITWIRE_DISABLED"), {"AUDITWIRE_DISABLED": text}) is True
+
+
+@pytest.mark.parametrize("text", ["0", "false", "No", "OFF"])
+def test_a_flag_is_off(text: str) -> None:
+    assert read_setting(setting("AUDITWIRE_DISABLED"), {"AUDITWIRE_DISABLED": text}) is False
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "accepted"),
+    [
+        ("AUDITWIRE_DISABLED", "maybe", "1, true, yes, on; or 0, false, no, off"),
+        ("AUDITWIRE_COLLECTOR", "Kafka", "kafka, jsonl, memory or null"),
+        ("AUDITWIRE_HEADERS", "http", "cloudevents or none"),
+        ("AUDITWIRE_ON_FULL", "drop", "block or drop_newest"),
+        ("AUDITWIRE_ON_ERROR", "ignore", "log or raise"),
+        ("AUDITWIRE_PRINCIPAL_TYPE", "robot", "user, service or system"),
+        ("AUDITWIRE_JOURNAL_BYTES", "64M", "64MiB"),
+        ("AUDITWIRE_JOURNAL_BYTES", "64mib", "64MiB"),
+        ("AUDITWIRE_JOURNAL_BYTES", "-1", "a number of bytes"),
+        ("AUDITWIRE_JOURNAL_BYTES", "1.5GiB", "a number of bytes"),
+        ("AUDITWIRE_FULL_TIMEOUT", "-1", "seconds, 0 or more"),
+        ("AUDITWIRE_FULL_TIMEOUT", "nan", "seconds, 0 or more"),
+        ("AUDITWIRE_FULL_TIMEOUT", "inf", "seconds, 0 or more"),
+        ("AUDITWIRE_EXIT_TIMEOUT", "5s", "seconds, 0 or more"),
+        ("AUDITWIRE_PREVIEW_CHARS", "-1", "a whole number, 0 or more"),
+        ("AUDITWIRE_PREVIEW_CHARS", "1_0", "a whole number, 0 or more"),
+        ("AUDITWIRE_PREVIEW_CHARS", "٣", "a whole number, 0 or more"),
+    ],
+)
+def test_a_wrong_value_names_the_variable_and_what_it_takes(variable: str, text: str, accepted: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read_setting(setting(variable), {variable: text})
+    assert caught.value.key == variable
+    assert str(caught.value).startswith(f"{variable}: {text!r} is not accepted; it takes ")
+    assert accepted in str(caught.value)
+
+
+@pytest.mark.parametrize("each", SETTINGS, ids=lambda s: s.variable)
+def test_set_to_nothing_is_not_set(each: Setting) -> None:
+    assert read_setting(each, {}) is None
+    assert read_setting(each, {each.variable: "  "}) is None
+
+
+def test_the_services_name_falls_back_to_opentelemetrys() -> None:
+    service = setting("AUDITWIRE_SERVICE")
+    assert read_setting(service, {"OTEL_SERVICE_NAME": "theirs"}) == "theirs"
+    assert read_setting(service, {"OTEL_SERVICE_NAME": "theirs", "AUDITWIRE_SERVICE": "ours"}) == "ours"
+
+
+def test_unknown_variables_are_named_with_what_is_like_them() -> None:
+    found = unknown_variables(
+        {
+            "AUDITWIRE_BOOTSTRAP_SERVER": "x",
+            "AUDITWIRE_ZZZ": "x",
+            "AUDITWIRE_PREFIX": "x",
+            "AUDITWIRE_DEBUG": "1",
+            "AUDITWIRE_TEST_TIER": "mock",
+            "PATH": "x",
+        }
+    )
+    assert list(found) == ["AUDITWIRE_BOOTSTRAP_SERVER", "AUDITWIRE_ZZZ"]
+    assert found["AUDITWIRE_BOOTSTRAP_SERVER"][0] == "AUDITWIRE_BOOTSTRAP_SERVERS"
+    assert found["AUDITWIRE_ZZZ"] == []
+
+
+def test_the_guides_table_is_the_codes() -> None:
+    assert settings_table() in GUIDE.read_text(), f"write auditwire.config.settings_table() into {GUIDE}"
