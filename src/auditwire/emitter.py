@@ -8,7 +8,7 @@ What all ``emit_*`` methods share:
 - ``agent_id`` is the emitter's own when left out; ``turn_id`` ties the events of one turn together.
 - ``tool_call_id`` (where there is one) ties attempt, decisions and outcome of one tool call together.
 - ``metadata`` is copied: a mapping of anything, which the trail keeps as JSON.
-- A parameter typed ``object`` is rendered to text, as :mod:`auditwire.render_text` says: any object will do.
+- A parameter typed ``object`` is rendered to text, as :mod:`auditwire.render` says; any object will do.
   The event keeps the first ``preview_chars`` characters, the full text's length in characters and, with
   ``digests``, its digest.
 - Nothing is raised but, with ``on_error="raise"``, the collector's refusal of the event.

@@ -31,15 +31,17 @@ class ToolEmitter(EmitterBase):
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """A tool is about to be called with ``args`` (rendered)."""
-        text, length = self._preview(args)
+        kept = metadata_dict(metadata)
+        text, length, digest = self._preview(args, kept)
         self.emit(
             events.ToolCallAttemptEvent(
                 agent_id=agent_id,
                 turn_id=turn_id,
-                metadata=metadata_dict(metadata),
+                metadata=kept,
                 tool_name=tool_name,
                 arguments_preview=text,
                 arguments_length=length,
+                arguments_digest=digest,
                 tool_call_id=tool_call_id,
             )
         )
@@ -57,17 +59,19 @@ class ToolEmitter(EmitterBase):
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """A tool returned ``result`` (rendered) after ``duration_ms`` milliseconds."""
-        text, length = self._preview(result)
+        kept = metadata_dict(metadata)
+        text, length, digest = self._preview(result, kept)
         self.emit(
             events.ToolCallCompleteEvent(
                 agent_id=agent_id,
                 turn_id=turn_id,
-                metadata=metadata_dict(metadata),
+                metadata=kept,
                 tool_name=tool_name,
                 status=status,
                 duration_ms=duration_ms,
                 result_preview=text,
                 result_length=length,
+                result_digest=digest,
                 tool_call_id=tool_call_id,
             )
         )

@@ -1,46 +1,103 @@
 """Objects to previews: the one place where what an agent passes becomes text.
 
-In comes any object, out come the text that an event shows and the length of the full text. The order is
-fixed: render, measure, truncate. Redaction and digests of the full text belong between render and measure.
+In comes any object; out come the text that an event shows, the length of the full text and, where digests are
+switched on, its digest. The order is fixed: render, redact, measure and digest, truncate. So nothing that
+redaction takes out is measured, hashed or shown, and nothing that truncation takes off escapes redaction.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import traceback
+from typing import TYPE_CHECKING, Any, Literal
+
+from auditwire.errors import AuditwireError, ConfigurationError
+from auditwire.render_digest import DigestKey, digester
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["preview"]
+__all__ = ["REDACTION_FAILED", "DigestKey", "Renderer"]
+
+REDACTION_FAILED = "<redaction failed>"
+"""What stands for a text whose redaction raised."""
 
 
-def preview(
-    value: Any, limit: int, on_failure: Callable[[Any, Exception], object] | None = None
-) -> tuple[str, int]:
-    """The first ``limit`` characters of the value's text, and the full text's length in characters.
-
-    Text is taken as it is, without a copy beyond the slice; None is the empty text; anything else is
-    ``str()``.
+class Renderer:
+    """Makes previews. Immutable and thread-safe.
 
     Args:
-        value: Any object.
-        limit: How many characters (code points) to keep, 0 or more.
-        on_failure: Called with the value and the error when rendering raises. The text is then
-            ``<unprintable TypeName>``: an agent's object must not be able to stop the agent by its
-            ``__str__``.
+        limit: How many characters (code points) of a text to keep, 0 or more.
+        digests: None, ``"sha256"`` or a :class:`DigestKey`; see :mod:`auditwire.render_digest`.
+        redact: Is given each full text, returns what may be kept of it. What it raises, or returns that is no
+            text, is never a reason to show the text: ``<redaction failed>`` stands in its place.
+        on_unprintable: Called with a value and the error when rendering raises.
+        on_redaction_failure: Called with the value and an error that holds no part of the text.
+
+    Raises:
+        ConfigurationError: ``digests`` or ``redact`` is none of these.
     """
-    if type(value) is not str:
-        value = _render(value, on_failure)
-    return value[:limit], len(value)
 
+    __slots__ = ("_digest", "_is_plain", "_limit", "_on_redaction_failure", "_on_unprintable", "_redact")
 
-def _render(value: Any, on_failure: Callable[[Any, Exception], object] | None) -> str:
-    if value is None:
-        return ""
-    try:
-        # a subclass of str is its own text, whatever its __str__ says; the result is an exact str either way
-        return str.__str__(value) if isinstance(value, str) else str.__str__(str(value))
-    except Exception as error:  # noqa: BLE001 - a foreign __str__ can raise anything
-        if on_failure is not None:
-            on_failure(value, error)
-        return f"<unprintable {type(value).__name__}>"
+    def __init__(
+        self,
+        limit: int,
+        *,
+        digests: Literal["sha256"] | DigestKey | None = None,
+        redact: Callable[[str], str] | None = None,
+        on_unprintable: Callable[[Any, Exception], object] | None = None,
+        on_redaction_failure: Callable[[Any, Exception], object] | None = None,
+    ) -> None:
+        if redact is not None and not callable(redact):
+            raise ConfigurationError("redact", f"{redact!r} is neither None nor a function of a text")
+        self._limit = limit
+        self._digest = digester(digests)
+        self._redact = redact
+        self._is_plain = digests is None and redact is None
+        self._on_unprintable = on_unprintable
+        self._on_redaction_failure = on_redaction_failure
+
+    def preview(self, value: Any, metadata: dict[str, Any] | None = None) -> tuple[str, int, str | None]:
+        """The beginning of the value's text, the full text's length in characters, and its digest.
+
+        Text is taken as it is, without a copy beyond the slice; None is the empty text; anything else is
+        ``str()``.
+
+        Returns:
+            At most ``limit`` characters; the length; None or the digest. Where redaction failed the length is
+            that of ``<redaction failed>`` and there is no digest.
+        """
+        text = value if type(value) is str else self._render(value)
+        if self._is_plain:
+            return text[: self._limit], len(text), None
+        if self._redact is not None:
+            redacted = self._redacted(value, text)
+            if redacted is None:
+                return REDACTION_FAILED[: self._limit], len(REDACTION_FAILED), None
+            text = redacted
+        return text[: self._limit], len(text), None if self._digest is None else self._digest(text)
+
+    def _redacted(self, value: Any, text: str) -> str | None:
+        try:
+            redacted = self._redact(text)  # type: ignore[misc]  # the caller looked
+            if isinstance(redacted, str):
+                return str.__str__(redacted)
+            problem = f"returned {type(redacted).__name__} instead of a text"
+        except Exception as error:  # noqa: BLE001 - a user's function can raise anything
+            # neither its message nor its traceback is handed on: both can quote the text
+            [*_, place] = traceback.extract_tb(error.__traceback__, limit=-1)
+            problem = f"raised {type(error).__name__} in {place.name}, {place.filename}:{place.lineno}"
+        if self._on_redaction_failure is not None:
+            self._on_redaction_failure(value, AuditwireError(f"redact {problem}"))
+        return None
+
+    def _render(self, value: Any) -> str:
+        if value is None:
+            return ""
+        try:
+            # a subclass of str is its own text, whatever its __str__ says; the result is an exact str
+            return str.__str__(value) if isinstance(value, str) else str.__str__(str(value))
+        except Exception as error:  # noqa: BLE001 - a foreign __str__ can raise anything
+            if self._on_unprintable is not None:
+                self._on_unprintable(value, error)
+            return f"<unprintable {type(value).__name__}>"
