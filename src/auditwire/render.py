@@ -57,7 +57,11 @@ class Renderer:
         self._on_unprintable = on_unprintable
         self._on_redaction_failure = on_redaction_failure
 
-    def preview(self, value: Any, metadata: dict[str, Any] | None = None) -> tuple[str, int, str | None]:
+    def preview(
+        self,
+        value: Any,
+        metadata: dict[str, Any] | None = None,  # noqa: ARG002 - for what the rendering of structures leaves out
+    ) -> tuple[str, int, str | None]:
         """The beginning of the value's text, the full text's length in characters, and its digest.
 
         Text is taken as it is, without a copy beyond the slice; None is the empty text; anything else is
@@ -85,8 +89,9 @@ class Renderer:
             problem = f"returned {type(redacted).__name__} instead of a text"
         except Exception as error:  # noqa: BLE001 - a user's function can raise anything
             # neither its message nor its traceback is handed on: both can quote the text
-            [*_, place] = traceback.extract_tb(error.__traceback__, limit=-1)
-            problem = f"raised {type(error).__name__} in {place.name}, {place.filename}:{place.lineno}"
+            [*_, (frame, line)] = traceback.walk_tb(error.__traceback__)
+            code = frame.f_code
+            problem = f"raised {type(error).__name__} in {code.co_name}, {code.co_filename}:{line}"
         if self._on_redaction_failure is not None:
             self._on_redaction_failure(value, AuditwireError(f"redact {problem}"))
         return None

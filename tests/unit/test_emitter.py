@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import inspect
 import logging
 import re
@@ -17,6 +19,7 @@ from auditwire.collectors.memory import InMemoryCollector
 from auditwire.emitter import AuditEmitter
 from auditwire.errors import CollectorGroupError, ConfigurationError, FlushTimeout, JournalFull
 from auditwire.events import EVENT_TYPES, AuditEvent, CustomEvent, ErrorEvent, ToolCallAttemptEvent
+from auditwire.render import DigestKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -566,6 +569,74 @@ def test_preview_chars_that_are_no_number_are_refused(value: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         AuditEmitter(preview_chars=value)
     assert caught.value.key == "preview_chars"
+
+
+# -- redaction and digests ---------------------------------------------------------------------------
+
+
+RENDERED: list[tuple[str, tuple[Any, ...], str]] = [
+    ("emit_turn_start", (None, None, "my secret"), "prompt"),
+    ("emit_turn_end", (None, None, "my secret"), "content"),
+    ("emit_tool_call_attempt", ("search", "my secret"), "arguments"),
+    ("emit_tool_call_complete", ("search", "success", 0.0, "my secret"), "result"),
+]
+each_rendered = pytest.mark.parametrize(("method", "arguments", "field"), RENDERED)
+
+
+def shown(emitter: AuditEmitter, field: str) -> tuple[str, int, str | None]:
+    [event] = emitted(emitter)
+    return tuple(getattr(event, f"{field}_{part}") for part in ("preview", "length", "digest"))
+
+
+@each_rendered
+def test_there_is_no_digest_unless_asked_for(method: str, arguments: tuple[Any, ...], field: str) -> None:
+    emitter = AuditEmitter()
+    getattr(emitter, method)(*arguments)
+    assert shown(emitter, field) == ("my secret", 9, None)
+
+
+@each_rendered
+@pytest.mark.parametrize("key", [None, DigestKey("k1", b"0123456789abcdef")], ids=["plain", "keyed"])
+def test_a_digest_is_of_the_full_redacted_text(
+    key: DigestKey | None, method: str, arguments: tuple[Any, ...], field: str
+) -> None:
+    emitter = AuditEmitter(
+        preview_chars=3, digests=key or "sha256", redact=lambda text: text.replace("secret", "***")
+    )
+    getattr(emitter.for_session("s"), method)(*arguments)
+    text, length, digest = shown(emitter, field)
+    assert (text, length) == ("my ", 6)
+    if key is None:
+        assert digest == f"sha256:{hashlib.sha256(b'my ***').hexdigest()}"
+    else:
+        assert digest == f"hmac-sha256:k1:{hmac.new(key.secret, b'my ***', 'sha256').hexdigest()}"
+
+
+@each_rendered
+def test_a_text_that_cannot_be_redacted_is_neither_shown_nor_logged(
+    method: str, arguments: tuple[Any, ...], field: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(text: str) -> str:
+        raise ValueError(text)
+
+    with AuditEmitter(digests="sha256", redact=failing, on_error="raise") as emitter:
+        getattr(emitter, method)(*arguments)
+        getattr(emitter.for_session("s"), method)(*arguments)
+        assert emitter.redaction_failures == 2
+        assert emitter.unprintable == 0
+    assert {event.to_dict()[f"{field}_preview"] for event in emitted(emitter)} == {"<redaction failed>"}
+    assert {event.to_dict()[f"{field}_digest"] for event in emitted(emitter)} == {None}
+    assert not any("secret" in event.to_json() for event in emitted(emitter))
+    assert "values whose text could not be redacted: 1" in caplog.text
+    assert "ValueError in failing" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(("name", "value"), [("digests", "md5"), ("digests", b"key"), ("redact", "mask")])
+def test_settings_of_redaction_and_digests_are_checked_at_once(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        AuditEmitter(**{name: value})
+    assert caught.value.key == name
 
 
 # -- collector, flush, close -----------------------------------------------------------------------
