@@ -33,6 +33,7 @@ from auditwire.collectors.kafka_arguments import (
 )
 from auditwire.collectors.lifetime import register, unregister
 from auditwire.delivery.client import Client
+from auditwire.delivery.metrics import plain
 from auditwire.delivery.notes import Notes
 from auditwire.delivery.partitioner import PARTITIONERS
 from auditwire.delivery.sender import Sender
@@ -354,6 +355,10 @@ class KafkaCollector(Managed):
         """What came in, what went out, what waits, and what went wrong."""
         health = self._current().sender.health()
         return replace(health, state="closed") if self._closed else health
+
+    def metrics(self) -> dict[str, Any]:
+        """``health()`` as numbers, as :data:`auditwire.delivery.metrics.METRICS` names them."""
+        return plain(self.health())
 
     def set_sasl_credentials(self, username: str, password: str) -> None:
         """Use these from the next authentication on, after a password was changed."""

@@ -5,11 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Health", "State"]
+from auditwire.delivery.latency import Latency
+
+__all__ = ["LOSS_REASONS", "QUARANTINE_REASONS", "Health", "State"]
 
 State = Literal["ok", "degraded", "failing", "closed"]
 """``ok``: delivering or idle. ``degraded``: topics are parked, or events were lost, withheld or cut.
 ``failing``: nothing was acknowledged for 10 s though something waits. ``closed``: after ``close``."""
+
+LOSS_REASONS = ("journal_full", "closed", "encoding", "refused")
+"""Why an event was refused: no room; the collector is closed; it cannot be encoded; anything else."""
+
+QUARANTINE_REASONS = ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "internal")
+"""Why a record is withheld: the broker's error, or a record that the client itself could not take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,7 @@ class Health:
         producers: Producers made so far; more than 1 after fatal errors.
         faults: Errors in callbacks and in the sender itself, each logged.
         last_error: The last error of broker, client or sender, "" when there was none.
+        latency: How long records took from being made to being acknowledged.
     """
 
     state: State
@@ -55,6 +64,7 @@ class Health:
     producers: int = 0
     faults: int = 0
     last_error: str = ""
+    latency: Latency = field(default_factory=Latency)
 
     def to_dict(self) -> dict[str, Any]:
         """The snapshot in JSON's own types."""

@@ -17,6 +17,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from auditwire.delivery.health import Health
+from auditwire.delivery.latency import LatencyMeter
 from auditwire.delivery.router import Router
 from auditwire.delivery.window import AckWindow
 from auditwire.events import CONTROL_TYPES, LossEvent, QuarantineEvent
@@ -101,7 +102,9 @@ class Sender:
         self._source = source
         self._capacity = capacity
         self._monotonic = monotonic
+        self._wall_ms = wall_ms
         self._sleep = sleep
+        self._latency = LatencyMeter(wall_ms())
         self._window = AckWindow()
         self._frames: dict[str, bytes] = {}
         self._type_keys: dict[str, str] = {}
@@ -204,6 +207,7 @@ class Sender:
             producers=self._client.made,
             faults=self._client.faults,
             last_error=self._client.last_error,
+            latency=self._latency.snapshot(),
         )
 
     # -- the loop ---------------------------------------------------------------------------------------
@@ -312,10 +316,12 @@ class Sender:
                     done += 1
                     size += poison.size
                     control += poison.event_type in CONTROL_TYPES
+        self._control_done += control  # first: who reads in between sees too few delivered, never too many
         self._done += done
-        self._control_done += control
         self._progress_at = self._monotonic()
         self._journal.release(size)
+        if done:
+            self._latency.observe(records[0].timestamp_us, self._wall_ms())
 
     def _on_poison(self, record: Record, reason: str) -> bool:
         """Withhold a record that the broker refuses for good; a quarantine record says so in its stead."""

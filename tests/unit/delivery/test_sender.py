@@ -704,3 +704,30 @@ def test_health_says_failing_when_nothing_is_acknowledged_for_long() -> None:
     assert health.state == "failing"
     assert health.oldest_seconds == pytest.approx(11, abs=0.1)
     assert json.dumps(health.to_dict())
+
+
+def test_a_chunk_is_one_observation_of_latency_from_its_oldest_record() -> None:
+    world = World()
+    world.rounds()
+    before = world.sender.health().latency.count
+    world.answer = lambda m: "later"
+    world.emit(
+        *(error(str(i), "s", timestamp_us=world.wall * 1_000 + i * 900) for i in range(10)),
+    )
+    world.rounds()
+    world.wall += 2_000
+    world.answer = lambda m: None
+    world.rounds()
+    latency = world.sender.health().latency
+    assert latency.count == before + 1
+    assert latency.sum == 2.0
+
+
+def test_an_event_with_a_time_before_the_stream_is_no_observation_of_latency() -> None:
+    world = World()
+    world.rounds()
+    before = world.sender.health().latency
+    world.emit(error("shipped", timestamp_us=1_500_000_000_000_000))
+    world.rounds()
+    assert world.sender.health().delivered == 1
+    assert world.sender.health().latency == before
