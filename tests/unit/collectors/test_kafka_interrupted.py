@@ -49,6 +49,7 @@ def test_finalisers_and_log_handlers_may_emit_inside_an_emit() -> None:
     _ = EmitsWhenCollected()
     del _
     assert [tool_name_of(r) for r in read(collector)] == ["rendering", "outer", "finaliser"]
+    unregister(collector)  # its first event registered it
 
 
 def test_a_signal_handler_may_close_while_the_main_thread_emits() -> None:
