@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from auditwire._version import __version__
-from auditwire.cli import demo, tail, topics
+from auditwire.cli import demo, ship, tail, topics
 from auditwire.cli.output import ClosedPipe, abandon_stdout, remark, without_secrets
 from auditwire.errors import AuditwireError, ConfigurationError, MissingExtraError
 
@@ -49,6 +49,7 @@ app = typer.Typer(
 )
 app.command("demo", epilog=demo.EPILOG)(demo.demo)
 app.command("tail", epilog=tail.EPILOG)(tail.tail)
+app.command("ship", epilog=ship.EPILOG)(ship.ship)
 app.add_typer(topics.app, name="topics")
 
 # typer has had click's exceptions in different places; of all of them this is the base
