@@ -1,0 +1,31 @@
+"""docs/reference has every public name. (That what it names exists, `make docs` sees.)"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+DIRECTIVES = {
+    name
+    for page in (DOCS / "reference").glob("*.md")
+    for name in re.findall(r"^::: (\S+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+}
+
+
+def referenced(module: str, name: str) -> bool:
+    """By its own name, or with the whole module that it is defined in."""
+    value = getattr(importlib.import_module(module), name)
+    return f"{module}.{name}" in DIRECTIVES or getattr(value, "__module__", "") in DIRECTIVES
+
+
+@pytest.mark.parametrize("module", ["auditwire", "auditwire.reading", "auditwire.testing"])
+def test_every_public_name_has_its_place_in_the_reference(module: str) -> None:
+    public = [name for name in importlib.import_module(module).__all__ if not name.startswith("__")]
+    # a name that another public module has too needs one place only
+    elsewhere = {"Reader"} if module == "auditwire.reading" else set()
+    missing = [name for name in public if name not in elsewhere and not referenced(module, name)]
+    assert missing == []
