@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from auditwire.errors import AuditwireError, ConfigurationError
 from auditwire.render_digest import DigestKey, digester
+from auditwire.render_text import TextWalk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["REDACTION_FAILED", "DigestKey", "Renderer"]
+__all__ = ["REDACTION_FAILED", "RENDERED", "DigestKey", "Renderer"]
 
 REDACTION_FAILED = "<redaction failed>"
 """What stands for a text whose redaction raised."""
+
+RENDERED = "auditwire.rendered"
+"""The key of an event's metadata that says how much of an object its text does not hold."""
 
 
 class Renderer:
@@ -57,21 +61,22 @@ class Renderer:
         self._on_unprintable = on_unprintable
         self._on_redaction_failure = on_redaction_failure
 
-    def preview(
-        self,
-        value: Any,
-        metadata: dict[str, Any] | None = None,  # noqa: ARG002 - for what the rendering of structures leaves out
-    ) -> tuple[str, int, str | None]:
+    def preview(self, value: Any, metadata: dict[str, Any] | None = None) -> tuple[str, int, str | None]:
         """The beginning of the value's text, the full text's length in characters, and its digest.
 
-        Text is taken as it is, without a copy beyond the slice; None is the empty text; anything else is
-        ``str()``.
+        Text is taken as it is, without a copy beyond the slice; None is the empty text; for anything else,
+        and the bounds of it, see :mod:`auditwire.render_text`.
+
+        Args:
+            value: Any object.
+            metadata: The event's own; gets an entry ``auditwire.rendered`` when the rendered text does not
+                hold all of the object: ``{"items_left_out": 990000, "characters_left_out": 0}``.
 
         Returns:
             At most ``limit`` characters; the length; None or the digest. Where redaction failed the length is
             that of ``<redaction failed>`` and there is no digest.
         """
-        text = value if type(value) is str else self._render(value)
+        text = value if type(value) is str else self._render(value, metadata)
         if self._is_plain:
             return text[: self._limit], len(text), None
         if self._redact is not None:
@@ -96,13 +101,14 @@ class Renderer:
             self._on_redaction_failure(value, AuditwireError(f"redact {problem}"))
         return None
 
-    def _render(self, value: Any) -> str:
+    def _render(self, value: Any, metadata: dict[str, Any] | None) -> str:
         if value is None:
             return ""
-        try:
-            # a subclass of str is its own text, whatever its __str__ says; the result is an exact str
-            return str.__str__(value) if isinstance(value, str) else str.__str__(str(value))
-        except Exception as error:  # noqa: BLE001 - a foreign __str__ can raise anything
-            if self._on_unprintable is not None:
-                self._on_unprintable(value, error)
-            return f"<unprintable {type(value).__name__}>"
+        walk = TextWalk(self._on_unprintable)
+        text = walk.text(value)
+        if metadata is not None and (walk.items_left_out or walk.chars_left_out):
+            metadata[RENDERED] = {
+                "items_left_out": walk.items_left_out,
+                "characters_left_out": walk.chars_left_out,
+            }
+        return text

@@ -69,7 +69,7 @@ EXAMPLES: list[tuple[str, tuple[Any, ...], type[AuditEvent], dict[str, Any]]] = 
         "emit_tool_call_attempt",
         ("search", {"q": 1}, "a", "t"),
         events.ToolCallAttemptEvent,
-        {"tool_name": "search", "arguments_preview": "{'q': 1}", "arguments_length": 8},
+        {"tool_name": "search", "arguments_preview": '{"q":1}', "arguments_length": 7},
     ),
     (
         "emit_tool_call_complete",
@@ -79,7 +79,7 @@ EXAMPLES: list[tuple[str, tuple[Any, ...], type[AuditEvent], dict[str, Any]]] = 
             "tool_name": "search",
             "status": "partial",
             "duration_ms": 1.5,
-            "result_preview": "['r']",
+            "result_preview": '["r"]',
             "result_length": 5,
         },
     ),
@@ -503,6 +503,35 @@ def test_refusals_of_a_view_count_for_its_emitter() -> None:
     emitter.for_session("x").emit_error()
     emitter.for_session("x").for_session("y").emit_error()
     assert emitter.refused == 2
+
+
+# -- objects too large -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("emit_turn_start", (None, None)),
+        ("emit_turn_end", (None, None)),
+        ("emit_tool_call_attempt", ("search",)),
+        ("emit_tool_call_complete", ("search", "success", 0.0)),
+    ],
+)
+def test_what_a_text_does_not_hold_is_told_in_the_event_s_metadata(
+    method: str, arguments: tuple[Any, ...]
+) -> None:
+    emitter = AuditEmitter()
+    given = {"mine": 1}
+    getattr(emitter, method)(*arguments, list(range(50_000)), metadata=given)
+    getattr(emitter, method)(*arguments, {"blob": "x" * 2_000_000})
+    getattr(emitter, method)(*arguments, [1, 2, 3])
+    metadata = [event.metadata for event in emitted(emitter)]
+    assert metadata == [
+        {"mine": 1, "auditwire.rendered": {"items_left_out": 40_000, "characters_left_out": 0}},
+        {"auditwire.rendered": {"items_left_out": 0, "characters_left_out": 1_000_004}},
+        {},
+    ]
+    assert given == {"mine": 1}
 
 
 # -- refusals --------------------------------------------------------------------------------------
