@@ -93,6 +93,12 @@ def paired_by_hand(audit: AuditEmitter, calls: int) -> None:
         )
 
 
+def bare_in_a_turn(audit: AuditEmitter, calls: int) -> None:
+    """The two emits where there is a context to read, as there is around every block."""
+    with audit.turn():
+        bare(audit, calls)
+
+
 def block(audit: AuditEmitter, calls: int) -> None:
     """``with audit.tool_call()`` in a turn, which it takes from the context."""
     with audit.turn():
@@ -115,6 +121,7 @@ def decorated(audit: AuditEmitter, calls: int) -> None:
 
 VARIANTS: dict[str, Callable[[AuditEmitter, int], None]] = {
     BARE: bare,
+    "two emits in a turn": bare_in_a_turn,
     "paired by hand": paired_by_hand,
     "with tool_call()": block,
     "@tool": decorated,
