@@ -357,6 +357,15 @@ SETTINGS: tuple[Setting, ...] = (
         "`200`",
         "characters of a prompt, argument or result that an event keeps",
     ),
+    Setting(
+        "AUDITWIRE_DIGESTS",
+        "emitter",
+        "digests",
+        _word("sha256"),
+        "`sha256`",
+        "none",
+        "whether events keep a digest of each full prompt, argument and result",
+    ),
 )
 """Every variable that :func:`auditwire.from_env` reads."""
 

@@ -114,6 +114,20 @@ def test_each_variable_sets_an_argument_and_tells_its_true_default(each: Setting
     assert (type(value), value) == (type(default), default)
 
 
+@pytest.mark.parametrize(
+    ("taker", "takes", "in_code_only"),
+    [
+        (KafkaCollector, "kafka", {"self", "topics", "source", "journal"}),
+        (AuditEmitter, "emitter", {"self", "collector", "redact"}),
+    ],
+)
+def test_every_argument_has_a_variable_or_is_for_code_only(
+    taker: type, takes: str, in_code_only: set[str]
+) -> None:
+    arguments = set(inspect.signature(taker.__init__).parameters)  # type: ignore[misc] # of this class
+    assert {s.parameter for s in SETTINGS if s.takes == takes} == arguments - in_code_only
+
+
 def test_the_journals_default_and_least_size_are_as_the_table_says() -> None:
     size = setting("AUDITWIRE_JOURNAL_BYTES")
     assert size.parse(size.default.strip("`")) == JOURNAL_BYTES

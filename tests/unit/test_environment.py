@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -56,6 +57,7 @@ def test_a_broker_is_enough_for_kafka(audit_broker: EmbeddedBroker, name: str) -
         "AUDITWIRE_TENANT_ID": "acme",
         "AUDITWIRE_PREVIEW_CHARS": "5",
         "AUDITWIRE_CREATE_TOPICS": "0",
+        "AUDITWIRE_DIGESTS": "sha256",
         "AUDITWIRE_ON_ERROR": "raise",
     }
     with from_env(environ) as audit:
@@ -71,6 +73,7 @@ def test_a_broker_is_enough_for_kafka(audit_broker: EmbeddedBroker, name: str) -
         "principal_type": "user",
         "tenant_id": "acme",
         "prompt_preview": "Where",
+        "prompt_digest": f"sha256:{sha256(b'Where is my parcel?').hexdigest()}",
     }
     assert {name: turn[name] for name in expected} == expected
     resource = json.loads(events["checkpoint"].to_dict()["resource"])
