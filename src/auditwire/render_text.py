@@ -74,6 +74,7 @@ __all__ = ["MAX_CHARS", "MAX_DEPTH", "MAX_VALUES", "TextWalk"]
 _INT_BITS = 2_048  # 617 digits; Python's limit for writing digits can be set down to 640
 
 _quote: Callable[[str], str] = encode_basestring
+_USUAL = frozenset({dict, list, tuple, int, float, type(None)})  # need no unwrapping; asked first for speed
 _ARRAYS: tuple[type, ...] = (
     list, tuple, set, frozenset, deque, type({}.keys()), type({}.values()), type({}.items())
 )  # fmt: skip
@@ -117,8 +118,10 @@ class TextWalk:
             return self._unprintable(value, error)
 
     def _text(self, value: Any) -> str:
-        value = _unwrapped(value)
         kind = type(value)
+        if kind not in _USUAL:
+            value = _unwrapped(value)
+            kind = type(value)
         if value is None:
             return ""
         if issubclass(kind, str):
@@ -230,22 +233,23 @@ class TextWalk:
     def _json(self, value: Any) -> None:
         """Write the value as JSON."""
         self._values -= 1
-        if value is None or value is True or value is False:
-            self._parts.append("null" if value is None else "true" if value else "false")
-            return
         kind = type(value)
-        if issubclass(kind, str):
-            self._parts.append(_quote(self._clipped(str.__str__(value))))
-            return
-        try:
-            self._json_other(_unwrapped(value))
-        except Exception as error:  # noqa: BLE001 - foreign code can raise anything
-            self._parts.append(_quote(self._unprintable(value, error)))
+        if kind is str:
+            self._parts.append(_quote(self._clipped(value)))
+        elif value is None or kind is bool:
+            self._parts.append(_WORDS[value])
+        else:
+            try:
+                self._json_other(value if kind in _USUAL else _unwrapped(value))
+            except Exception as error:  # noqa: BLE001 - foreign code can raise anything
+                self._parts.append(_quote(self._unprintable(value, error)))
 
     def _json_other(self, value: Any) -> None:
         kind = type(value)
-        if kind in (bool, str, type(None)):  # unwrapped
-            self._json(value)
+        if issubclass(kind, str):
+            self._parts.append(_quote(self._clipped(str.__str__(value))))
+        elif kind is bool or value is None:  # it was the value of an enum's member, or of numpy's
+            self._parts.append(_WORDS[value])
         elif issubclass(kind, (int, float)):
             text = _number(value)
             self._chars -= len(text)
@@ -313,12 +317,18 @@ class TextWalk:
 
     def _object(self, items: Iterable[tuple[Any, Any]], size: int) -> None:
         held = list(islice(items, max(self._values, 0)))
-        names = {name for name, _ in held if type(name) is str}
+        names: set[str] = set()
         comma, done = "{", 0
         for key, value in held:
             if self._values <= 0 or self._chars < 0:
                 break
-            self._parts.append(f"{comma}{_quote(self._name(key, names))}:")
+            if type(key) is str:
+                name = key
+            else:
+                # another key's text may be the same
+                names = names or {other for other, _ in held if type(other) is str}
+                name = self._name(key, names)
+            self._parts.append(f"{comma}{_quote(self._clipped(name))}:")
             self._json(value)
             comma, done = ",", done + 1
         for mark in self._more(size - done):
@@ -327,14 +337,12 @@ class TextWalk:
         self._parts.append("}" if comma == "," else "{}")
 
     def _name(self, key: Any, names: set[str]) -> str:
-        """The key as text; one that would hide another gets its type's name as well."""
-        if type(key) is str:
-            return self._clipped(key)
-        text = "None" if key is None else self.text(key)
+        """The text of a key that is none; one that would hide another gets its type's name as well."""
+        text = _number(key) if type(key) is int else "None" if key is None else self.text(key)
         while text in names:
             text = f"{text} ({type_name(type(key))})"
         names.add(text)
-        return self._clipped(text)
+        return text
 
     def _model(self, value: Any) -> None:
         inner = TextWalk(self._on_failure, max_values=self._values, max_chars=self._chars)
@@ -347,20 +355,21 @@ class TextWalk:
         self.chars_left_out += inner.chars_left_out
 
 
+_WORDS: dict[bool | None, str] = {None: "null", True: "true", False: "false"}
 _JSON_WORDS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # as in auditwire.jsonable
 
 
-def _number(value: float) -> str:
+def _number(value: Any) -> str:
     """``str`` of the plain number; with too many digits, in hexadecimal, or the size of it."""
     kind = type(value)
     if kind is bool:
         return str(value)
     if issubclass(kind, float):
         return float.__repr__(value)
-    bits = int.bit_length(value)  # type: ignore[arg-type]
+    bits = int.bit_length(value)
     if bits <= _INT_BITS:
-        return int.__repr__(value)  # type: ignore[arg-type]
-    return hex(int.__index__(value)) if bits <= 4 * MAX_CHARS else f"<int of {bits} bits>"  # type: ignore[arg-type]
+        return int.__repr__(value)
+    return hex(int.__index__(value)) if bits <= 4 * MAX_CHARS else f"<int of {bits} bits>"
 
 
 def _str(value: Any) -> str:

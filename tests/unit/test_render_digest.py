@@ -43,7 +43,7 @@ def test_digests_of_known_texts() -> None:
 
 @given(
     # halves of surrogate pairs in any order, among characters of all widths
-    text=st.text(st.characters() | st.sampled_from("\ud800\udbff\udc00\udfff"), max_size=40),
+    text=st.lists(st.characters() | st.sampled_from("\ud800\udbff\udc00\udfff"), max_size=40).map("".join),
     chunk=st.integers(2, 12),
     key=st.sampled_from([None, KEY]),
 )

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import hashlib
 import json
 import math
 import pathlib
@@ -23,6 +24,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auditwire.jsonable import whole
+from auditwire.render import Renderer
 from auditwire.render_bounds import MAX_CHARS, MAX_DEPTH, MAX_VALUES
 from auditwire.render_text import TextWalk
 
@@ -214,7 +217,7 @@ ANYTHING = st.recursive(
     | st.booleans()
     | st.integers(-(10**700), 10**700)
     | st.floats()
-    | st.text(st.characters() | st.sampled_from("\ud800\udfff"))
+    | st.lists(st.characters() | st.sampled_from("\ud800\udfff")).map("".join)
     | st.binary()
     | st.decimals()
     | st.datetimes()
@@ -243,6 +246,15 @@ def test_anything_has_a_text_of_bounded_size(value: Any, max_values: int, max_ch
     assert sum(int(a or b) for a, b in left_out) == walk.items_left_out
     if isinstance(value, (list, dict)):
         json.loads(found)
+
+
+@given(value=ANYTHING, limit=st.integers(0, 50))
+def test_preview_length_and_digest_are_of_one_text(value: Any, limit: int) -> None:
+    full = TextWalk().text(value)
+    shown, length, digest = Renderer(limit, digests="sha256").preview(value)
+    assert shown == full[:limit]
+    assert length == len(full)
+    assert digest == "sha256:" + hashlib.sha256(whole(full).encode()).hexdigest()
 
 
 @given(value=ANYTHING)
