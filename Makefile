@@ -9,7 +9,7 @@ TALLY := .cache/tally
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test check docs format clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -34,6 +34,9 @@ check: $(VENV)/.dev ## lint, format, types, order of imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+docs: $(VENV)/.docs ## the documentation site, into .cache/site; a broken link fails it
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 format: $(VENV)/.dev ## put the code into the form that `make check` wants
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
@@ -52,6 +55,11 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/pip
 	@echo "installing auditwire[dev] into $(VENV)"
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/.cli
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/bin/pip
+	@echo "installing auditwire[docs] into $(VENV)"
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[docs]'
+	@touch $@
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -m venv $(VENV)

@@ -70,6 +70,7 @@ from auditwire.events import (
 
 if TYPE_CHECKING:
     from auditwire.collectors.kafka import KafkaCollector
+    from auditwire.collectors.otel import OTelCollector
     from auditwire.environment import from_env
     from auditwire.reading import Reader
 
@@ -103,6 +104,7 @@ __all__ = [
     "MissingExtraError",
     "ModelCallEvent",
     "NullCollector",
+    "OTelCollector",
     "QuarantineEvent",
     "Reader",
     "RecoveryEvent",
@@ -127,6 +129,7 @@ __all__ = [
 
 _LAZY = {
     "KafkaCollector": "auditwire.collectors.kafka",
+    "OTelCollector": "auditwire.collectors.otel",
     "Reader": "auditwire.reading",
     "from_env": "auditwire.environment",
 }

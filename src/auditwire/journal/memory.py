@@ -19,6 +19,7 @@ back. When the draft is no longer there, the sender has it, and it was accepted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from queue import Empty, SimpleQueue
 from threading import get_ident
@@ -65,6 +66,7 @@ class MemoryJournal:
         self._room = Waiters()
         self._inbox: deque[Draft | Barrier] = deque()
         self._control: deque[Record] = deque()
+        self._marks: deque[Barrier] = deque()  # those in the inbox, which are no records
         self._reached: list[Barrier] = []
         self._next = 0
         self._in = 0
@@ -124,16 +126,16 @@ class MemoryJournal:
 
     def barrier(self) -> Barrier:
         mark = Barrier()
+        self._marks.append(mark)
         self._inbox.append(mark)
         self.wake()
         return mark
 
     def withdraw(self, mark: Barrier) -> None:
         mark.withdrawn = True  # for the sender, if it has the mark already
-        try:
-            self._inbox.remove(mark)
-        except ValueError:
-            return
+        for queue in (self._inbox, self._marks):
+            with contextlib.suppress(ValueError):
+                queue.remove(mark)  # type: ignore[attr-defined] # of either kind
 
     def wake(self) -> None:
         self._signal.put(None)
@@ -144,11 +146,11 @@ class MemoryJournal:
 
     @property
     def backlog(self) -> int:
-        return len(self._inbox) + len(self._control)
+        return self.backlog_drafts + len(self._control)
 
     @property
     def backlog_drafts(self) -> int:
-        return len(self._inbox)
+        return max(0, len(self._inbox) - len(self._marks))
 
     @property
     def pending_bytes(self) -> int:
@@ -179,6 +181,8 @@ class MemoryJournal:
             if item.__class__ is Barrier:
                 item.sequence = self._next
                 self._reached.append(item)
+                with contextlib.suppress(ValueError):  # withdrawn meanwhile
+                    self._marks.remove(item)
             else:
                 out.append(self._number(item, item.size))  # type: ignore[union-attr,arg-type] # the other of two
         for record in out:

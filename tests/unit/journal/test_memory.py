@@ -68,6 +68,18 @@ def test_a_mark_gets_the_number_behind_everything_accepted_before_it() -> None:
     assert mark.wait(0)
 
 
+def test_marks_are_no_records() -> None:
+    journal = MemoryJournal()
+    journal.append(draft("a"))
+    marks = [journal.barrier() for _ in range(3)]
+    assert journal.backlog == journal.backlog_drafts == 1
+    journal.withdraw(marks[0])
+    assert journal.backlog == 1
+    journal.take(10)
+    assert journal.backlog == 0
+    assert journal.barriers() == marks[1:]
+
+
 def test_a_mark_that_nobody_waits_for_is_withdrawn() -> None:
     journal = MemoryJournal()
     mark = journal.barrier()
