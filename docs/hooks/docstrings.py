@@ -9,33 +9,49 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
-from typing import Any
+from typing import Any, cast
 
-from griffe import Extension, Object
+from griffe import Alias, Extension, Module, Object
 
 _ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`(~?)([^`]+)`")
 _RULE = re.compile(r"^=+(?: +=+)+$")
 
 
 class ReST(Extension):
-    """Rewrites docstrings as they are collected."""
+    """Rewrites a package's docstrings once all of it is known, so that short names find what they mean."""
 
-    def on_instance(self, *, obj: Object, **_: Any) -> None:
-        """Griffe calls this for each object that it finds."""
-        if obj.docstring is not None:
-            obj.docstring.value = markdown(obj.docstring.value)
-
-
-def markdown(text: str) -> str:
-    """The docstring with its reST replaced."""
-    return _ROLE.sub(_link, _tables(_blocks(text)))
+    def on_package(self, *, pkg: Module, **_: Any) -> None:
+        """Griffe calls this when it has read a package."""
+        _rewrite(pkg)
 
 
-def _link(match: re.Match[str]) -> str:
-    short, target = match[1], match[2]
+def _rewrite(obj: Object) -> None:
+    if obj.docstring is not None:
+        text = _tables(_blocks(obj.docstring.value))
+        obj.docstring.value = _ROLE.sub(lambda role: _link(obj, role), text)
+    for member in obj.members.values():
+        if not member.is_alias:
+            _rewrite(cast("Object", member))
+
+
+def _link(obj: Object, role: re.Match[str]) -> str:
+    short, target = role[1], role[2]
     name = target.rsplit(".", 1)[-1] if short else target
-    # optional: a name of a module that has no page stays what it says
-    return f'<autoref optional identifier="{target}"><code>{name}</code></autoref>'
+    # optional: what has no page stays a name
+    return f'<autoref optional identifier="{_path(obj, target)}"><code>{name}</code></autoref>'
+
+
+def _path(obj: Object, name: str) -> str:
+    """The whole path of a name as it is used in this object's docstring."""
+    head, _, rest = name.partition(".")
+    scope: Object | None = obj
+    while scope is not None:
+        if head in scope.members:
+            member = scope.members[head]
+            path = member.target_path if isinstance(member, Alias) else member.path
+            return f"{path}.{rest}" if rest else path
+        scope = scope.parent
+    return name
 
 
 def _blocks(text: str) -> str:
