@@ -193,7 +193,7 @@ def rig_broker() -> Iterator[tuple[str, str]]:
         SystemExit: There is none.
     """
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from rig import tiers  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - needs the path above, and only without --bootstrap
+    from rig import tiers  # type: ignore[import-not-found, attr-defined, unused-ignore]  # noqa: PLC0415 - needs the path above, and only without --bootstrap
 
     choice = tiers.choose(say=lambda text: print(text, file=sys.stderr))  # noqa: T201 - a command
     if choice.broker is None:

@@ -394,7 +394,7 @@ class AuditEmitter(ToolEmitter):
         arguments: bool = True,
         result: bool = True,
     ) -> F | Callable[[F], F]:
-        """``@audit.tool`` or ``@audit.tool(name=...)``: each call of the function is a tool call in the trail.
+        """``@audit.tool``, ``@audit.tool(name=...)``: each call of the function is a tool call in the trail.
 
         Takes a def, async def, generator or async generator, and gives one that behaves the same.
 

@@ -52,11 +52,13 @@ class DigestKey:
     secret: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.key_id, str) and _KEY_ID.fullmatch(self.key_id)):
+        key_id: object = self.key_id  # whatever the caller's types were
+        secret: object = self.secret
+        if not (isinstance(key_id, str) and _KEY_ID.fullmatch(key_id)):
             raise ConfigurationError(
                 "digests", f"key id {self.key_id!r} is not 1 to 64 letters, digits, '.', '_' or '-'"
             )
-        if not isinstance(self.secret, bytes) or len(self.secret) < MIN_SECRET:
+        if not isinstance(secret, bytes) or len(secret) < MIN_SECRET:
             # the secret itself must not get into a log by way of the error
             raise ConfigurationError(
                 "digests", f"the secret of key {self.key_id!r} is not {MIN_SECRET} or more bytes"

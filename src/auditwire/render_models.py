@@ -74,7 +74,7 @@ def _dumped(value: Any, left_out: set[str], fallback: Callable[[Any], str]) -> s
     # warnings would reach the agent's own log for what its models hold
     rich = {**options, "fallback": fallback, "warnings": False}
     if not has(kind, "model_dump_json"):
-        return str(kind.__pydantic_serializer__.to_json(value, **rich), "utf-8")  # type: ignore[attr-defined]
+        return str(kind.__pydantic_serializer__.to_json(value, **rich), "utf-8")  # type: ignore[attr-defined,unused-ignore]
     try:
         return str.__str__(value.model_dump_json(**rich))
     except TypeError:  # pydantic before 2.10 has no fallback, and a class of its own may take nothing

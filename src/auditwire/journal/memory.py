@@ -135,7 +135,7 @@ class MemoryJournal:
         mark.withdrawn = True  # for the sender, if it has the mark already
         for queue in (self._inbox, self._marks):
             with contextlib.suppress(ValueError):
-                queue.remove(mark)  # type: ignore[attr-defined] # of either kind
+                queue.remove(mark)
 
     def wake(self) -> None:
         self._signal.put(None)
