@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from auditwire.events import CONTROL_TYPES, AuditEvent, event_from_dict, us_from_time
@@ -176,12 +177,13 @@ def _us(stamp: Any) -> int | None:
 
 
 def _us_of_text(text: str) -> int | None:
-    # Brought into the one form that every Python reads: 3.10 takes three or six digits behind a point only
-    match = _TIME.fullmatch(text.strip())
-    if match is not None:
-        day, clock, fraction, hours, minutes = match.groups()
-        text = f"{day}T{clock}.{(fraction or '0')[:6]:0<6}{hours or '+00'}:{minutes or '00'}"
-    try:
+    with suppress(ValueError, OverflowError):
         return us_from_time(text)
-    except (ValueError, OverflowError):
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
         return None
+    # into the form that every Python reads: 3.10 takes three or six digits behind a point, and no +0200
+    day, clock, fraction, hours, minutes = match.groups()
+    with suppress(ValueError, OverflowError):
+        return us_from_time(f"{day}T{clock}.{(fraction or '0')[:6]:0<6}{hours or '+00'}:{minutes or '00'}")
+    return None

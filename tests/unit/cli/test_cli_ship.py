@@ -264,6 +264,33 @@ def test_a_broker_that_is_away_ends_it_and_how_many_wait_is_said(log: Path, caps
     assert not state.exists()
 
 
+def test_a_broker_that_is_silent_while_lines_wait_ends_it_before_they_are_all_read(
+    tmp_path: Path, capsys: Capsys
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    log.write_text('{"event_type": "deploy"}\n' * 60_000)  # more than half of the journal holds
+    said = summary(capsys, str(log), "-b", NOWHERE, "--timeout", "0.2", status=1)
+    assert 0 < said["events"] < 60_000
+    assert "the broker has acknowledged nothing for 0.2 s" in said["error"]
+
+
+def test_sigterm_ends_it_as_ctrl_c_does(to_broker: str, log: Path, capsys: Capsys) -> None:
+    import os
+    import signal
+
+    class Terminated(io.BytesIO):
+        def read1(self, size: int | None = -1, /) -> bytes:
+            data = super().read1(size)
+            if not data:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return data
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "stdin", io.TextIOWrapper(Terminated(log.read_bytes())))
+        said = summary(capsys, "-", status=143)
+    assert (said["events"], said["acknowledged"], said["error"]) == (3, 3, "143")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

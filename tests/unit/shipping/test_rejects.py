@@ -17,8 +17,9 @@ def test_lines_are_appended_and_the_file_is_for_its_owner_only(tmp_path: Path) -
     for text in (b"one\n", b"two\n"):
         rejects = Rejects(path)
         rejects.write(text)
+        rejects.write(b"more\n")
         rejects.close()
-    assert path.read_bytes() == b"one\ntwo\n"
+    assert path.read_bytes() == b"one\nmore\ntwo\nmore\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 

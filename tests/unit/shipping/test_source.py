@@ -250,6 +250,29 @@ def test_a_file_that_cannot_be_found_again_is_told(log: Path) -> None:
     assert "audit.log.1.gz" in watched.warnings[0]
 
 
+def test_a_name_that_leads_nowhere_is_no_rotation(log: Path) -> None:
+    first = Watched(log)
+    first.rest()
+    known = first.state(4)
+    log.unlink()
+    log.with_name("audit.log.1").symlink_to("nowhere")
+    watched = Watched(log, known)
+    assert watched.source.resumed is None
+    assert watched.source.doubts == 1
+
+
+def test_a_rotation_that_goes_away_while_it_is_looked_for_is_passed_over(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Watched(log)
+    first.rest()
+    known = first.state(4)
+    log.unlink()
+    log.with_name("audit.log.1").write_bytes(b"one\ntwo\n")
+    monkeypatch.setattr("auditwire.shipping.source._open", lambda _path: None)
+    assert Watched(log, known).source.doubts == 1
+
+
 def test_a_state_at_the_beginning_knows_its_file_by_the_inode(log: Path) -> None:
     known = Watched(log).state(0)
     assert Watched(log, known).rest() == b"one\ntwo\n"
