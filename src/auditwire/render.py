@@ -34,7 +34,8 @@ class Renderer:
         digests: None, ``"sha256"`` or a :class:`DigestKey`; see :mod:`auditwire.render_digest`.
         redact: Is given each full text, returns what may be kept of it. What it raises, or returns that is no
             text, is never a reason to show the text: ``<redaction failed>`` stands in its place.
-        on_unprintable: Called with a value and the error when rendering raises.
+        on_unprintable: Called with a value and the error when rendering raises; where there is a ``redact``,
+            with an error that holds no part of the value's text.
         on_redaction_failure: Called with the value and an error that holds no part of the text.
 
     Raises:
@@ -58,6 +59,12 @@ class Renderer:
         self._digest = digester(digests)
         self._redact = redact
         self._is_plain = digests is None and redact is None
+        if redact is not None and on_unprintable is not None:
+            report = on_unprintable
+
+            def on_unprintable(value: Any, error: Exception) -> object:
+                return report(value, AuditwireError(f"rendering {_without_message(error)}"))
+
         self._on_unprintable = on_unprintable
         self._on_redaction_failure = on_redaction_failure
 
@@ -93,10 +100,7 @@ class Renderer:
                 return str.__str__(redacted)
             problem = f"returned {type(redacted).__name__} instead of a text"
         except Exception as error:  # noqa: BLE001 - a user's function can raise anything
-            # neither its message nor its traceback is handed on: both can quote the text
-            [*_, (frame, line)] = traceback.walk_tb(error.__traceback__)
-            code = frame.f_code
-            problem = f"raised {type(error).__name__} in {code.co_name}, {code.co_filename}:{line}"
+            problem = _without_message(error)
         if self._on_redaction_failure is not None:
             self._on_redaction_failure(value, AuditwireError(f"redact {problem}"))
         return None
@@ -112,3 +116,10 @@ class Renderer:
                 "characters_left_out": walk.chars_left_out,
             }
         return text
+
+
+def _without_message(error: Exception) -> str:
+    """What was raised and where. Its message and its traceback can quote what redaction is to take out."""
+    [*_, (frame, line)] = traceback.walk_tb(error.__traceback__)
+    code = frame.f_code
+    return f"raised {type(error).__name__} in {code.co_name}, {code.co_filename}:{line}"

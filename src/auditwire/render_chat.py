@@ -1,8 +1,9 @@
 """Chat messages by what they say.
 
 In come the messages that model clients and frameworks exchange (dicts with ``role`` and ``content``, objects
-with ``content``), out comes the content. A message is only taken by its content when nothing else in it would
-be lost: one with tool calls, or with fields that no chat message has, is rendered whole, as any structure.
+with ``content``), out comes the content. A message is only taken by its content when the rest of it but
+describes it (role, name, ids, token counts): one with tool calls, an error mark, or fields that no chat
+message has, is rendered whole, as any structure.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ __all__ = ["NO_MESSAGE", "message_content", "part_text"]
 NO_MESSAGE: Any = object()
 """What :func:`message_content` returns for anything that is no message; None is a message without content."""
 
-# What describes a message and is not its content: OpenAI's, Anthropic's, LangChain's, pydantic-ai's names.
+# What describes a message and is not its content, as OpenAI, Anthropic, LangChain, pydantic-ai and MCP name it.
 _DESCRIBES = frozenset({
     "additional_kwargs", "annotations", "content", "created_at", "example", "id", "index", "kind", "model",
-    "name", "part_kind", "response_metadata", "role", "status", "stop_reason", "stop_sequence", "timestamp",
-    "tool_call_id", "type", "usage", "usage_metadata",
+    "name", "part_kind", "response_metadata", "result_type", "role", "status", "stop_reason", "stop_sequence",
+    "timestamp", "tool_call_id", "type", "usage", "usage_metadata",
 })  # fmt: skip
 _DESCRIBES_PART = frozenset({"annotations", "cache_control", "citations", "id", "logprobs", "text", "type"})
 _TEXT_TYPES = frozenset({"text", "input_text", "output_text"})

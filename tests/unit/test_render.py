@@ -143,12 +143,6 @@ def test_a_redacted_text_is_an_exact_str() -> None:
     assert type(text) is str
 
 
-class Leaking(str):
-    """A text whose handling ends in an error that quotes it."""
-
-    __slots__ = ()
-
-
 def raising(text: str) -> str:
     raise ValueError(f"cannot handle {text}")
 
@@ -195,6 +189,23 @@ def test_an_error_of_code_without_python_lines_says_where_it_was_called() -> Non
     renderer = Renderer(9, redact=int, on_redaction_failure=lambda _, e: failures.append(e))  # type: ignore[arg-type]
     renderer.preview("my secret")
     assert re.fullmatch(r"redact raised ValueError in _redacted, .*render\.py:\d+", str(failures[0]))
+
+
+@pytest.mark.parametrize("wrap", [lambda v: v, lambda v: {"a": [v]}])
+def test_where_texts_are_redacted_a_failing_rendering_tells_none_either(wrap: Any) -> None:
+    class Quoting:
+        def __str__(self) -> str:
+            raise ValueError("my secret")
+
+    failures: list[tuple[Any, Exception]] = []
+    value = Quoting()
+    Renderer(200, redact=str, on_unprintable=lambda *failure: failures.append(failure)).preview(wrap(value))
+    [(reported, error)] = failures
+    assert reported is value
+    assert str(error).startswith("rendering raised ValueError in __str__, ")
+    assert isinstance(error, AuditwireError)
+    assert "my secret" not in str(error)
+    assert Renderer(200, redact=str).preview(value)[0] == "<unprintable Quoting>"
 
 
 def test_an_interruption_of_a_redaction_passes_through() -> None:

@@ -42,6 +42,13 @@ class Document:
     content: str
 
 
+@dataclasses.dataclass
+class ToolResult:
+    content: list[Any]
+    is_error: bool = False
+    result_type: str = "complete"
+
+
 IMAGE = {"type": "image_url", "image_url": {"url": "https://example.org/x.png"}}
 
 
@@ -65,6 +72,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": "https://example.org/x.png"}}
         ),
         (SimpleNamespace(content=[SimpleNamespace(type="text", text="b")], type="ai"), "b"),
         ({"role": "user", "content": []}, ""),
+        (ToolResult([SimpleNamespace(type="text", text="out", annotations=None)]), "out"),
     ],
 )
 def test_a_message_is_what_it_says(value: Any, expected: str) -> None:
@@ -94,6 +102,8 @@ def test_anything_else_is_shown_whole(value: Any) -> None:
 def test_nothing_that_a_message_holds_beside_its_content_is_lost() -> None:
     call = Message("assistant", "I will look.", [{"name": "search"}])
     assert json.loads(text(call)) == dataclasses.asdict(call)
+    failed = ToolResult(["out"], is_error=True)
+    assert json.loads(text(failed)) == dataclasses.asdict(failed)
     assert json.loads(text(Document("Ada", "x"))) == {"owner": "Ada", "content": "x"}
     part = {"type": "text", "text": "x", "hidden": 1}
     assert json.loads(text({"role": "user", "content": [part]})) == part
