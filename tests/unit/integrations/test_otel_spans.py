@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import sys
@@ -389,7 +390,7 @@ def test_the_spans_of_a_real_framework_become_events(traced: Traced) -> None:
 
     agent.tool_plain(weather)
     agent.instrument = InstrumentationSettings(tracer_provider=traced.provider)
-    agent.run_sync("how is it in a?", conversation_id="c-9")
+    asyncio.run(agent.run("how is it in a?", conversation_id="c-9"))
     assert traced.kinds == [
         "turn_start",
         "model_call",
