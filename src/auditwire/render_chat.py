@@ -20,7 +20,7 @@ __all__ = ["NO_MESSAGE", "message_content", "part_text"]
 NO_MESSAGE: Any = object()
 """What :func:`message_content` returns for anything that is no message; None is a message without content."""
 
-# What describes a message and is not its content, as OpenAI, Anthropic, LangChain, pydantic-ai and MCP name it.
+# What describes a message and is not its content, by the names of OpenAI, Anthropic, LangChain and others.
 _DESCRIBES = frozenset({
     "additional_kwargs", "annotations", "content", "created_at", "example", "id", "index", "kind", "model",
     "name", "part_kind", "response_metadata", "result_type", "role", "status", "stop_reason", "stop_sequence",
