@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+
+from hypothesis import HealthCheck, settings
+
+# No test is timed: machines are shared. In CI the same examples each time; elsewhere others at each run.
+settings.register_profile(
+    "auditwire", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
+settings.load_profile("auditwire")
 
 pytest_plugins = ["rig.plugin"]
 
