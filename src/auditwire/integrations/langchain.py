@@ -248,12 +248,16 @@ class AuditCallbackHandler(BaseCallbackHandler):
         self._end_call(run_id, error)
 
     def _begin_call(self, run: _Run, args: object, call_id: object) -> None:
-        run.span = self._audit.tool_call(
+        around = None if run.parent is None else run.parent.around
+        audit, session = self._audit, session_of(run.metadata)
+        if around is None and session is not None:  # a tool that is called outside of any chain
+            audit = audit.for_session(session)
+        run.span = audit.tool_call(
             run.name,
             args,
             tool_call_id=first_text(call_id, str(run.key)),
             metadata={"langchain.run_id": str(run.key)},
-            parent=None if run.parent is None else run.parent.around,
+            parent=around,
         )
         run.span.start()
 

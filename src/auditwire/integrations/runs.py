@@ -14,7 +14,7 @@ from auditwire import forksafe
 from auditwire.refusals import RefusalLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Coroutine, Hashable
 
 __all__ = [
     "OPEN_RUNS",
@@ -31,6 +31,7 @@ OPEN_RUNS = 10_000
 
 Run = TypeVar("Run")
 F = TypeVar("F", bound="Callable[..., None]")
+A = TypeVar("A", bound="Callable[..., Coroutine[Any, Any, None]]")
 
 
 class RunUnfinishedError(Exception):
@@ -105,6 +106,19 @@ def guarded(handler: F) -> F:
             self._failures.add(self, error)
 
     return cast("F", never_raises)
+
+
+def guarded_async(handler: A) -> A:
+    """:func:`guarded` for a coroutine function; a cancellation goes on."""
+
+    @functools.wraps(handler)
+    async def never_raises(self: Any, /, *args: Any, **kwargs: Any) -> None:
+        try:
+            await handler(self, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - of whatever kind
+            self._failures.add(self, error)
+
+    return cast("A", never_raises)
 
 
 def first_text(*candidates: Any) -> str:

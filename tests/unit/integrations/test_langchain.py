@@ -346,13 +346,14 @@ def test_the_prompt_is_the_last_message_or_the_input(
 def test_a_tool_by_itself_is_a_call_without_a_turn(
     audit_events: CapturedEvents, handler: AuditCallbackHandler
 ) -> None:
-    search.invoke({"q": "x"}, config(handler))
+    search.invoke({"q": "x"}, config(handler, metadata={"session_id": "t-9"}))
     attempt, outcome = (
         audit_events.of_type(ToolCallAttemptEvent)[0],
         audit_events.of_type(ToolCallCompleteEvent)[0],
     )
     assert (attempt.turn_id, attempt.tool_call_id) == (None, outcome.tool_call_id)
     assert attempt.tool_call_id == attempt.metadata["langchain.run_id"]
+    assert {event.session_id for event in audit_events} == {"t-9"}
 
 
 def test_a_model_by_itself_is_a_model_call_of_the_session(

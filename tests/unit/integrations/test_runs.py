@@ -98,7 +98,10 @@ def test_tokens_are_whole_numbers_or_none(value: object, count: int) -> None:
     assert count_of(value) == count
 
 
-@pytest.mark.parametrize(("module", "package", "extra"), [("langchain", "langchain_core", "langchain")])
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [("langchain", "langchain_core", "langchain"), ("openai_agents", "agents", "openai-agents")],
+)
 def test_an_adapter_without_its_framework_says_what_to_install(module: str, package: str, extra: str) -> None:
     code = f"""
 import sys
