@@ -67,10 +67,12 @@ from auditwire.events import (
     TurnStartEvent,
     event_from_dict,
 )
+from auditwire.render_digest import DigestKey
 
 if TYPE_CHECKING:
     from auditwire.collectors.kafka import KafkaCollector
     from auditwire.collectors.otel import OTelCollector
+    from auditwire.delivery.topics import TopicSettings
     from auditwire.environment import from_env
     from auditwire.reading import Reader
 
@@ -91,6 +93,7 @@ __all__ = [
     "ConfigurationError",
     "CustomEvent",
     "DecodingError",
+    "DigestKey",
     "EncodingError",
     "ErrorEvent",
     "EventLike",
@@ -120,6 +123,7 @@ __all__ = [
     "ToolLoopBlockEvent",
     "ToolLoopWarningEvent",
     "ToolPolicyDecisionEvent",
+    "TopicSettings",
     "TurnEndEvent",
     "TurnStartEvent",
     "__version__",
@@ -131,6 +135,7 @@ _LAZY = {
     "KafkaCollector": "auditwire.collectors.kafka",
     "OTelCollector": "auditwire.collectors.otel",
     "Reader": "auditwire.reading",
+    "TopicSettings": "auditwire.delivery.topics",
     "from_env": "auditwire.environment",
 }
 
