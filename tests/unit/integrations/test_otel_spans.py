@@ -42,7 +42,7 @@ class Traced:
         self.kept = InMemoryCollector()
         self.audit = audit or AuditEmitter(self.kept, session_id="fallback")
         self.processor = AuditSpanProcessor(self.audit, **options)
-        self.provider = TracerProvider()
+        self.provider = TracerProvider(shutdown_on_exit=False)
         self.provider.add_span_processor(self.processor)
         self.tracer: Tracer = self.provider.get_tracer("framework")
 
@@ -265,7 +265,11 @@ def test_previews_are_redacted_as_the_emitter_does() -> None:
 
 
 def test_an_event_that_became_a_span_does_not_become_an_event_again() -> None:
-    kept, exporter, provider = InMemoryCollector(), InMemorySpanExporter(), TracerProvider()
+    kept, exporter, provider = (
+        InMemoryCollector(),
+        InMemorySpanExporter(),
+        TracerProvider(shutdown_on_exit=False),
+    )
     audit = AuditEmitter(CompositeCollector([kept, OTelCollector(provider)]), on_error="raise")
     provider.add_span_processor(AuditSpanProcessor(audit))
     provider.add_span_processor(SimpleSpanProcessor(exporter))
