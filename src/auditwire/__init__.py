@@ -18,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from auditwire._version import __version__
+from auditwire.calls import ToolCall, Turn
 from auditwire.collectors.base import AuditCollector
 from auditwire.collectors.composite import CompositeCollector
 from auditwire.collectors.jsonl import JSONLSinkCollector
@@ -117,6 +118,7 @@ __all__ = [
     "SkillAuthoredEvent",
     "SkillFeedbackEvent",
     "SkillUsedEvent",
+    "ToolCall",
     "ToolCallAttemptEvent",
     "ToolCallCompleteEvent",
     "ToolCallFailureEvent",
@@ -124,6 +126,7 @@ __all__ = [
     "ToolLoopWarningEvent",
     "ToolPolicyDecisionEvent",
     "TopicSettings",
+    "Turn",
     "TurnEndEvent",
     "TurnStartEvent",
     "__version__",
