@@ -256,6 +256,7 @@ class ToolCall(_Span):
         if outer.tool_call_id is not None:  # a tool that calls a tool
             metadata = {**(metadata or {}), "auditwire.parent_tool_call_id": outer.tool_call_id}
         self._args, args = "", self._args
+        self._began = time.monotonic_ns()  # for an attempt that is refused; the tool's own time begins below
         self._audit = self._audit.within(self._scope)
         self._audit.emit_tool_call_attempt(self.tool_name, args, tool_call_id=self.id, metadata=metadata)
         self._began = time.monotonic_ns()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["cli_support"]
 pytestmark = pytest.mark.usefixtures("own_environment")
 
-COMMANDS = [["demo"], ["tail"], ["topics", "list"], ["topics", "create"]]
+COMMANDS = [["demo"], ["tail"], ["topics", "list"], ["topics", "create"], ["ship"]]
 
 
 @pytest.fixture
