@@ -24,7 +24,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.types import Command, interrupt
 
-from auditwire import AuditEmitter, InMemoryCollector
+from auditwire import AuditEmitter, FlushTimeout, InMemoryCollector, KafkaCollector
 from auditwire.events import (
     AgentSwitchEvent,
     AuditEvent,
@@ -484,6 +484,17 @@ def test_runs_that_never_end_are_bounded_and_recorded(audit_events: CapturedEven
     ]
     assert dropped == ["RunDroppedError"] * 3
     assert len(audit_events.of_type(TurnEndEvent)) == 1
+
+
+def test_a_broker_that_is_away_is_not_noticed() -> None:
+    collector = KafkaCollector("127.0.0.1:1")
+    try:
+        ours = AuditCallbackHandler(AuditEmitter(collector, on_error="raise"))
+        run_sync(agent(BOTH, [search]), config(ours))
+        assert (collector.health().accepted, ours.failures) == (8, 0)
+    finally:
+        with pytest.raises(FlushTimeout):  # nothing came to take them, which is what was to be shown
+            collector.close(0)
 
 
 class Refusing(InMemoryCollector):

@@ -40,7 +40,7 @@ from openai.types.responses import (
 )
 from openai.types.responses.response_usage import InputTokensDetails, OutputTokensDetails
 
-from auditwire import AuditEmitter, InMemoryCollector
+from auditwire import AuditEmitter, FlushTimeout, InMemoryCollector, KafkaCollector
 from auditwire.events import (
     AgentSwitchEvent,
     AuditEvent,
@@ -454,6 +454,18 @@ def test_hooks_without_tracing_are_counted_and_said_in_the_log(
     assert processor.failures > 0
     [line] = [record.getMessage() for record in caplog.records if "OpenAI Agents" in record.getMessage()]
     assert "tracing is disabled" in line
+
+
+def test_a_broker_that_is_away_is_not_noticed() -> None:
+    collector = KafkaCollector("127.0.0.1:1")
+    try:
+        ours = AuditTracingProcessor(AuditEmitter(collector, on_error="raise"))
+        set_trace_processors([ours])
+        run(agent(*BOTH), ours)
+        assert (collector.health().accepted, ours.failures) == (8, 0)
+    finally:
+        with pytest.raises(FlushTimeout):  # nothing came to take them, which is what was to be shown
+            collector.close(0)
 
 
 class Refusing(InMemoryCollector):
