@@ -149,6 +149,7 @@ def test_a_producer_that_may_send_less_than_a_record_withholds_it(broker: Broker
     assert (report.verdict, report.withheld, report.faults) == ("open", [101], [])
 
 
+@pytest.mark.needs("retention")
 def test_100_records_of_900_kb_arrive_in_order_through_a_journal_that_holds_a_few(
     broker: Broker, prefix: str
 ) -> None:

@@ -118,6 +118,7 @@ def test_everything_accepted_is_delivered_however_the_process_ends(
         assert_complete(report)
 
 
+@pytest.mark.needs("create_topics")
 def test_sigterm_closes_while_the_main_thread_emits_and_nothing_accepted_is_lost(
     broker: Broker, prefix: str, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import fastavro
+import pytest
 from emit_support import assert_complete, collector, consume, read_all
 
 from auditwire import AuditEmitter, CompositeCollector, InMemoryCollector
@@ -239,6 +240,7 @@ def test_a_stream_begins_with_an_opening_checkpoint_and_ends_with_a_closing_one(
         assert record.key == kafka.stream_id.encode()
 
 
+@pytest.mark.needs("create_topics")
 def test_topics_of_other_names_are_used_where_they_are_given(broker: Broker, prefix: str) -> None:
     topics = {"turn_start": f"{prefix}-begun", "checkpoint": f"{prefix}-proof"}
     with collector(broker, prefix, topics=topics) as kafka:

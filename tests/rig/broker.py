@@ -18,6 +18,7 @@ START_TIMEOUT = 60.0
 
 CAPABILITIES = {
     "create_topics": "topics are made by an AdminClient",
+    "retention": "records are kept, however many (the mock keeps 5 MB of a partition)",
     "kafka_tools": "Kafka's own command-line tools look at the broker",
     "faults": "a broker is killed, frozen, shut down and started again",
     "acls": "users, TLS and ACLs",

@@ -43,7 +43,9 @@ class JvmBroker(Broker):
     """
 
     tier: ClassVar[str] = "jvm"
-    capabilities: ClassVar[frozenset[str]] = frozenset({"create_topics", "kafka_tools", "faults", "acls"})
+    capabilities: ClassVar[frozenset[str]] = frozenset(
+        {"create_topics", "retention", "kafka_tools", "faults", "acls"}
+    )
 
     def __init__(
         self, dist: Path, *, settings: Mapping[str, str] | None = None, security: str = "PLAINTEXT"

@@ -171,10 +171,15 @@ def kafka_cluster(tier: tiers.Tier) -> Iterator[KafkaCluster]:
 
 
 @pytest.fixture
-def prefix(pytestconfig: pytest.Config) -> str:
+def prefix(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> str:
     run = pytestconfig.stash[RUN]
     run.prefixes += 1
-    return f"{run.id}-{run.prefixes}"
+    name = f"{run.id}-{run.prefixes}"
+    if "broker" in request.fixturenames:
+        broker = request.getfixturevalue("broker")
+        if isinstance(broker, tiers.MockBroker):
+            broker.create_topics(name)
+    return name
 
 
 # -- the end of the run --

@@ -75,7 +75,7 @@ class ForeignBroker(Broker):
     """A cluster that others run: nothing is started, stopped or broken there."""
 
     tier: ClassVar[str] = "bootstrap"
-    capabilities: ClassVar[frozenset[str]] = frozenset({"create_topics"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"create_topics", "retention"})
 
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
@@ -175,7 +175,7 @@ class MockTier(Tier):
 
 
 class MockBroker(Broker):
-    """librdkafka's mock cluster in a process of its own. Topics appear at their first use."""
+    """librdkafka's mock cluster in a process of its own. Nobody can create topics there but that process."""
 
     tier: ClassVar[str] = "mock"
     capabilities: ClassVar[frozenset[str]] = frozenset()
@@ -190,6 +190,10 @@ class MockBroker(Broker):
             self._embedded = EmbeddedBroker()
             self.bootstrap = self._embedded.__enter__().bootstrap_servers
         return self
+
+    def create_topics(self, prefix: str) -> None:
+        """Make the audit topics of a test, as a real broker would at their first use."""
+        self._embedded.create_topics(prefix=prefix)
 
     def stop(self) -> None:
         embedded, self._embedded = self._embedded, None
