@@ -134,6 +134,7 @@ class Sender:
         self._deadline: float | None = None  # set by close
         self._half_time = 0.0
         self._sealed_at: int | None = None  # sequence of the closing checkpoint
+        self._losses_told = False
         self._mended = False
         self.finished = False
 
@@ -397,14 +398,21 @@ class Sender:
         if self._sealed_at is None:
             all_taken = not self._journal.backlog
             if all_taken and (self._window.low == self._window.end or now >= self._half_time):
-                self._notes.read()
-                if self._notes.losses:
-                    self._write_losses(now)
-                    if not self._notes.losses:
-                        return  # taken and listed in the next round, before the closing checkpoint
-                self._checkpoint("close", now)
-                return
+                self._write_last(now)
         elif self._window.low == self._window.end > self._sealed_at:
             self.finished = True
         if now >= self._deadline:
             self.finished = True
+
+    def _write_last(self, now: float) -> None:
+        """The losses so far, and in a later round the closing checkpoint, which lists them.
+
+        The losses once only: emits that are refused because the collector closes are losses too, and a thread
+        that goes on emitting must not keep it open.
+        """
+        self._notes.read()
+        if self._notes.losses and not self._losses_told:
+            self._losses_told = True
+            self._write_losses(now)
+        else:
+            self._checkpoint("close", now)

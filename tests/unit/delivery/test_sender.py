@@ -608,6 +608,39 @@ def test_closing_with_a_dead_broker_ends_at_the_deadline() -> None:
     )  # the event, and the closing checkpoint that says what was not acknowledged
 
 
+def test_closing_ends_though_threads_go_on_emitting() -> None:
+    world = World()
+    world.rounds()
+    producer, flush = world.producers[0], world.producers[0].flush
+
+    def another_is_refused_meanwhile(timeout: float) -> int:
+        world.notes.lost("closed")
+        return flush(timeout)
+
+    producer.flush = another_is_refused_meanwhile  # type: ignore[method-assign]
+    world.sender.close(world.now + 10)
+    for _ in range(20):
+        world.rounds(1)
+        if world.sender.finished:
+            break
+    assert world.sender.finished
+    assert world.events()[-1].reason == "close"
+    assert world.sender.pending == 0
+
+
+def test_closing_ends_at_the_deadline_though_no_checkpoint_finds_room() -> None:
+    world = World()
+    world.rounds()
+    world.journal.append_control = lambda draft: None  # type: ignore[method-assign]
+    world.notes.lost("journal_full")
+    world.sender.close(world.now + 10)
+    for _ in range(100):
+        world.rounds(1, seconds=0.2)
+        if world.sender.finished:
+            break
+    assert world.sender.finished
+
+
 def test_the_loop_goes_on_whatever_happens_in_it() -> None:
     world = World()
     world.emit(error())
