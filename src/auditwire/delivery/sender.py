@@ -221,6 +221,7 @@ class Sender:
             except Exception:  # noqa: BLE001, PERF203 - the loop goes on whatever happens; fault() logs
                 self._client.fault("the sender stumbled and goes on")
                 self._sleep(WAIT_LAST)
+                self._end_when_late()  # a round that fails each time comes to no look at the clock
         self._client.abandon()
 
     def step(self) -> bool:
@@ -394,14 +395,16 @@ class Sender:
     def _close_down(self) -> None:
         """Flush, closing checkpoint, flush; each at most until its half of the time is over."""
         now = self._monotonic()
-        assert self._deadline is not None  # noqa: S101 - for the type checker; step looked
         if self._sealed_at is None:
             all_taken = not self._journal.backlog
             if all_taken and (self._window.low == self._window.end or now >= self._half_time):
                 self._write_last(now)
         elif self._window.low == self._window.end > self._sealed_at:
             self.finished = True
-        if now >= self._deadline:
+        self._end_when_late()
+
+    def _end_when_late(self) -> None:
+        if self._deadline is not None and self._monotonic() >= self._deadline:
             self.finished = True
 
     def _write_last(self, now: float) -> None:

@@ -658,6 +658,18 @@ def test_the_loop_goes_on_whatever_happens_in_it() -> None:
     assert world.sender.health().faults == 2
 
 
+def test_a_loop_whose_every_round_fails_ends_at_the_deadline() -> None:
+    world = World()
+
+    def fails() -> bool:
+        raise RuntimeError("bug")
+
+    world.sender.step = fails  # type: ignore[method-assign]
+    world.sender.close(world.now + 1)
+    world.sender.run()
+    assert world.sender.finished
+
+
 def test_callbacks_of_the_user_are_called_after_ours_and_may_raise() -> None:
     seen: list[Any] = []
 
