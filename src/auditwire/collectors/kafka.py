@@ -22,6 +22,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from auditwire import forksafe
 from auditwire.collectors.base import Managed
 from auditwire.collectors.kafka_arguments import (
     check_choice,
@@ -163,6 +164,7 @@ class KafkaCollector(Managed):
         self._stream = self._open(parent=None)
         self._start(self._stream)
         register(self)
+        forksafe.register(self)
 
     # -- streams ----------------------------------------------------------------------------------------
 

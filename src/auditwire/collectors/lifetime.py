@@ -1,4 +1,4 @@
-"""The ends and the splits of a process: interpreter exit, multiprocessing children, fork.
+"""The ends of a process: interpreter exit, and the exit of multiprocessing children.
 
 In come collectors that own a background thread; at exit each is closed within its ``exit_timeout``, all at
 the same time, and what a memory journal loses is said on stderr with the count.
@@ -18,7 +18,6 @@ __all__ = ["register", "unregister"]
 class _Owner(Protocol):
     exit_timeout: float
 
-    def after_fork(self) -> None: ...
     def begin_close(self, timeout: float) -> None: ...
     def end_close(self, timeout: float) -> None: ...
     def abandoned(self) -> int | None: ...
@@ -71,11 +70,4 @@ def _close_all() -> None:
                 )
 
 
-def _after_fork() -> None:
-    for owner in list(_open):
-        owner.after_fork()
-
-
 atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork either
-    os.register_at_fork(after_in_child=_after_fork)
