@@ -22,7 +22,7 @@ from auditwire.delivery.router import Router
 from auditwire.delivery.window import AckWindow
 from auditwire.events import CONTROL_TYPES, LossEvent, QuarantineEvent
 from auditwire.stream import type_key
-from auditwire.wire import frame_single_object, headers, schema_for
+from auditwire.wire import frame_single_object, headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +106,7 @@ class Sender:
         self._sleep = sleep
         self._latency = LatencyMeter(wall_ms())
         self._window = AckWindow()
-        self._frames: dict[str, bytes] = {}
+        self._frames: dict[bytes, bytes] = {}
         self._type_keys: dict[str, str] = {}
         self._router = Router(
             client,
@@ -275,7 +275,7 @@ class Sender:
             event_type = record.event_type
             key = type_keys.get(event_type)
             if key is None:
-                key = type_keys[event_type] = type_key(event_type, schema_for(event_type).fingerprint)
+                key = type_keys[event_type] = type_key(event_type, record.fingerprint)
             add(record.sequence, key, sha256(record.body).digest(), now)
             put(record)
         self._taken_at.append((records[-1].sequence + 1, now))
@@ -294,10 +294,10 @@ class Sender:
     # -- records and answers ----------------------------------------------------------------------------
 
     def _value_of(self, record: Record) -> bytes:
-        frame = self._frames.get(record.event_type)
+        fingerprint = record.fingerprint
+        frame = self._frames.get(fingerprint)
         if frame is None:
-            fingerprint = schema_for(record.event_type).fingerprint
-            frame = self._frames[record.event_type] = frame_single_object(fingerprint, b"")
+            frame = self._frames[fingerprint] = frame_single_object(fingerprint, b"")
         return frame + record.body
 
     def _headers_of(self, record: Record) -> list[tuple[str, bytes]]:

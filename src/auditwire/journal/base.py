@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,22 @@ class Draft(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A numbered record, ready to be framed and produced."""
+    """A numbered record, ready to be framed and produced.
+
+    Attributes:
+        sequence: Its number in its stream.
+        event_type: Such as ``turn_start``.
+        topic: Where it goes.
+        key: The Kafka key.
+        timestamp_us: Of the event, microseconds since the epoch.
+        event_id: For the ``ce_id`` header.
+        trace: The ``traceparent`` header, or None.
+        body: The whole Avro body, without framing.
+        size: The bytes that it is counted for in the journal's bound.
+        fingerprint: CRC-64-AVRO of the schema that it was written with, 8 bytes, little-endian.
+        position: Where it can be read again, for the journal that gave it; -1 for a record in memory only.
+        origin: Whose it is: what the journal was told when it was made.
+    """
 
     sequence: int
     event_type: str
@@ -46,6 +61,9 @@ class Record(NamedTuple):
     trace: bytes | None
     body: bytes
     size: int
+    fingerprint: bytes
+    position: int = -1
+    origin: Any = None
 
 
 class Barrier:

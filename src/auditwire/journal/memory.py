@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from auditwire.errors import CollectorClosed, JournalFull
 from auditwire.journal.base import Barrier, Draft, Record, Waiters
-from auditwire.wire import join_body
+from auditwire.wire import join_body, schema_for
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -194,7 +194,10 @@ class MemoryJournal:
         sequence = self._next
         body = join_body(head, sequence, tail)
         self._next = sequence + 1
-        return Record(sequence, event_type, topic, key, timestamp_us, event_id, trace, body, size)
+        fingerprint = schema_for(event_type).fingerprint
+        return Record(
+            sequence, event_type, topic, key, timestamp_us, event_id, trace, body, size, fingerprint
+        )
 
     def barriers(self) -> list[Barrier]:
         reached, self._reached = self._reached, []
