@@ -5,8 +5,7 @@ to, and that forgets what was not synced when its power is cut. Errors are ``OSE
 name the file.
 """
 
-# each method is one system call on a text path, and pathlib hides which
-# ruff: noqa: PTH
+# ruff: noqa: PTH101, PTH102, PTH104, PTH106, PTH108, PTH123, PTH208 - a method is one system call
 
 from __future__ import annotations
 
