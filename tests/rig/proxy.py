@@ -159,6 +159,7 @@ class Half(asyncio.Protocol):
         self._proxy = proxy
         self._peer = peer
         self._transport: Any = None
+        self._early = b""  # what came before there was a peer
         self._delayed: deque[bytes] = deque()
         self._connecting: asyncio.Task[None] | None = None
 
@@ -170,7 +171,6 @@ class Half(asyncio.Protocol):
         elif self._proxy.state == "cut" or self._proxy.target is None:
             self.end(abort=False)
         elif self._proxy.state != "black hole":
-            self._transport.pause_reading()
             self._connecting = self._proxy.loop.create_task(self._connect(*self._proxy.target))
 
     async def _connect(self, host: str, port: int) -> None:
@@ -184,13 +184,16 @@ class Half(asyncio.Protocol):
         self._peer = peer
         if self._transport.is_closing():
             peer.end(abort=False)
-        else:
-            self._transport.resume_reading()
+        elif self._early:
+            early, self._early = self._early, b""
+            self.data_received(early)
 
     def data_received(self, data: bytes) -> None:
-        if self._peer is None or self._proxy.state == "black hole":
+        if self._proxy.state == "black hole":
             return
-        if self._proxy.delay or self._delayed:
+        if self._peer is None:
+            self._early += data
+        elif self._proxy.delay or self._delayed:
             # one timer for each piece, and each takes the oldest: none overtakes another
             self._delayed.append(data)
             self._proxy.loop.call_later(self._proxy.delay, self._pass_on_oldest)
