@@ -35,7 +35,6 @@ from auditwire.collectors.kafka_arguments import (
 from auditwire.collectors.lifetime import register, unregister
 from auditwire.delivery.client import Client
 from auditwire.delivery.metrics import plain
-from auditwire.delivery.notes import Notes
 from auditwire.delivery.partitioner import PARTITIONERS
 from auditwire.delivery.sender import Sender
 from auditwire.delivery.settings import producer_config
@@ -52,6 +51,7 @@ from auditwire.events import CONTROL_TYPES, AuditEvent
 from auditwire.ids import uuid7
 from auditwire.journal import MemoryJournal
 from auditwire.journal.drafter import Drafter
+from auditwire.journal.notes import Notes
 from auditwire.stream import Ledger
 from auditwire.wire import FastavroEncoder, all_schemas, as_audit_event
 from auditwire.wire import source as source_of

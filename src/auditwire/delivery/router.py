@@ -77,7 +77,7 @@ class Router:
         directory: The topics and their partitions.
         hash_key: Hash of a record's key; the partition is its remainder.
         value_of: Record -> framed value.
-        headers_of: Record -> headers, or None to send none.
+        headers_of: Record -> headers, None for a record without.
         on_acked: Called with records that the broker has.
         on_poison: Called with a record that the broker refuses for good, and the reason; False puts it back.
         monotonic: Clock, seconds.
@@ -91,7 +91,7 @@ class Router:
         *,
         hash_key: Callable[[bytes], int],
         value_of: Callable[[Record], bytes],
-        headers_of: Callable[[Record], list[tuple[str, bytes]]] | None,
+        headers_of: Callable[[Record], list[tuple[str, bytes]] | None],
         on_acked: Callable[[list[Record]], None],
         on_poison: Callable[[Record, str], bool],
         monotonic: Callable[[], float],
@@ -187,11 +187,9 @@ class Router:
                 break
             try:
                 stamp = min(max(record.timestamp_us // 1_000, oldest), newest)
-                headers = headers_of(record) if headers_of is not None else None
+                value, headers = value_of(record), headers_of(record)
                 # by position: cheaper than by name. callback and on_delivery are two names of one parameter
-                produce(
-                    lane.topic, value_of(record), record.key, lane.partition, report, report, stamp, headers
-                )
+                produce(lane.topic, value, record.key, lane.partition, report, report, stamp, headers)
             except BufferError:
                 full = True
                 break

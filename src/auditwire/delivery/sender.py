@@ -14,14 +14,14 @@ import logging
 import time
 from collections import Counter, deque
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from auditwire.delivery.feed import Feed
 from auditwire.delivery.health import Health
 from auditwire.delivery.latency import LatencyMeter
 from auditwire.delivery.router import Router
-from auditwire.delivery.window import AckWindow
-from auditwire.events import CONTROL_TYPES, LossEvent, QuarantineEvent
-from auditwire.stream import type_key
+from auditwire.events import QuarantineEvent
+from auditwire.journal.control import Control
 from auditwire.wire import frame_single_object, headers
 
 if TYPE_CHECKING:
@@ -29,11 +29,10 @@ if TYPE_CHECKING:
 
     from auditwire.delivery.client import Client
     from auditwire.delivery.health import State
-    from auditwire.delivery.notes import Notes
     from auditwire.delivery.topics import Directory
-    from auditwire.events import AuditEvent
     from auditwire.journal import Barrier, Journal, Record
     from auditwire.journal.drafter import Drafter
+    from auditwire.journal.notes import Notes
     from auditwire.stream import Ledger
 
 __all__ = ["Sender"]
@@ -54,9 +53,6 @@ IDLE = 1.0
 
 FLUSH_SLICE = 0.05
 """Seconds of ``producer.flush`` in one round, while somebody waits for a flush."""
-
-LOSS_SECONDS = 1.0
-"""Lost events are written down as one record per reason, once in so many seconds."""
 
 STALLED_SECONDS = 10.0
 """Without an acknowledgement for so long, though something waits, the health is ``failing``."""
@@ -97,44 +93,40 @@ class Sender:
     ) -> None:
         self._journal = journal
         self._client = client
-        self._ledger = ledger
-        self._drafter = drafter
-        self._source = source
         self._capacity = capacity
         self._monotonic = monotonic
         self._wall_ms = wall_ms
         self._sleep = sleep
         self._latency = LatencyMeter(wall_ms())
-        self._window = AckWindow()
+        self._own = own = Feed(journal, drafter.stream_id, source, monotonic())
+        self._feeds = [own]
+        self._control = Control(
+            journal,
+            drafter,
+            ledger,
+            notes,
+            acknowledged=lambda: own.low,
+            on_checkpoint=own.checkpoint if journal.durable else None,
+        )
         self._frames: dict[bytes, bytes] = {}
-        self._type_keys: dict[str, str] = {}
         self._router = Router(
             client,
             directory,
             hash_key=hash_key,
             value_of=self._value_of,
-            headers_of=self._headers_of if source is not None else None,
+            headers_of=_headers_of,
             on_acked=self._on_acked,
             on_poison=self._on_poison,
             monotonic=monotonic,
             wall_ms=wall_ms,
         )
         self._barriers: deque[Barrier] = deque()
-        self._taken_at: deque[tuple[int, float]] = deque()  # (end of a batch, when it was taken)
-        self._stands_for: dict[int, Record] = {}  # sequence of a quarantine record -> what it stands for
         self._notes = notes
-        self._loss_at = 0.0
-        self._control_at = 0.0
-        self._done = 0
-        self._control = 0
-        self._control_done = 0
-        self._progress_at = monotonic()
+        self._acknowledged = 0
         self._wait = WAIT_FIRST
         self._quarantined: Counter[str] = Counter()
         self._deadline: float | None = None  # set by close
         self._half_time = 0.0
-        self._sealed_at: int | None = None  # sequence of the closing checkpoint
-        self._losses_told = False
         self._mended = False
         self.finished = False
 
@@ -160,7 +152,7 @@ class Sender:
     @property
     def pending(self) -> int:
         """Records that are accepted and not acknowledged."""
-        return max(0, self._window.end - self._done) + self._journal.backlog
+        return self._own.pending
 
     @property
     def parked(self) -> dict[str, str]:
@@ -170,35 +162,33 @@ class Sender:
     @property
     def low_water_mark(self) -> int:
         """Every record below this sequence is acknowledged. For the sender's thread, or when it has ended."""
-        return self._window.low
+        return self._own.low
 
     def health(self) -> Health:
         """A snapshot; a count may be older than its neighbour by the record that is under way."""
+        own, control = self._own, self._control.written
         pending = self.pending
         now = self._monotonic()
-        try:
-            oldest = now - self._taken_at[0][1] if pending else 0.0
-        except IndexError:
-            oldest = 0.0
+        oldest = own.oldest_seconds(now) if pending else 0.0
         lost, coerced, truncated = self._notes.totals()
         parked = self.parked
         state: State = "ok"
         if parked or lost or truncated or self._quarantined:
             state = "degraded"
-        if pending and min(oldest, now - self._progress_at) > STALLED_SECONDS:
+        if pending and min(oldest, now - own.progress_at) > STALLED_SECONDS:
             state = "failing"
         if self.finished:
             state = "closed"
         return Health(
             state=state,
-            stream_id=self._drafter.stream_id,
-            accepted=self._journal.next_sequence + self._journal.backlog_drafts - self._control,
-            delivered=self._done - self._control_done,
-            control=self._control,
+            stream_id=own.stream_id,
+            accepted=self._journal.next_sequence + self._journal.backlog_drafts - control,
+            delivered=own.done - own.control_done,
+            control=control,
             pending_records=pending,
             pending_bytes=self._journal.pending_bytes,
             capacity_bytes=self._capacity,
-            oldest_seconds=max(0.0, oldest),
+            oldest_seconds=oldest,
             lost=lost,
             coerced=coerced,
             truncated=truncated,
@@ -230,10 +220,8 @@ class Sender:
         if self._mended:
             self._mended = False
             self._router.retry_now()
-        self._write_control(now)
-        records = self._journal.take(BATCH)
-        if records:
-            self._number(records, now)
+        self._control.step(now)
+        taken = self._take(now)
         self._barriers.extend(self._journal.barriers())
         produced = self._router.pump(now)
         if self._client.producer is None:  # the next one could not be made yet; the router tries again
@@ -242,10 +230,10 @@ class Sender:
             self._client.flush(FLUSH_SLICE)
         else:
             self._client.poll(0)
-        self._move_mark()
+        self._move_marks()
         if self._deadline is not None:
             self._close_down()
-        return bool(records or produced)
+        return bool(taken or produced)
 
     def _rest(self, *, busy: bool) -> None:
         if self.finished:
@@ -254,37 +242,32 @@ class Sender:
             self._wait = WAIT_FIRST
             if not self._barriers and self._deadline is None:
                 self._sleep(REST)
-        elif self._window.low < self._window.end:
+        elif any(feed.waits for feed in self._feeds):
             # a wait in C for acknowledgements, longer and longer while there are none: an outage costs little
-            before = self._done
+            before = self._acknowledged
             self._client.poll(self._wait)
-            self._wait = WAIT_FIRST if self._done != before else min(WAIT_LAST, self._wait * 2)
+            self._wait = WAIT_FIRST if self._acknowledged != before else min(WAIT_LAST, self._wait * 2)
         elif self._deadline is None:
-            now = self._monotonic()
-            due = self._ledger.next_due(now) if now >= self._control_at else self._control_at - now
-            if self._notes:
-                due = min(due, max(0.0, self._loss_at - now))
-            self._journal.wait(min(IDLE, max(0.0, due)))
+            self._journal.wait(min(IDLE, self._control.next_due(self._monotonic())))
 
-    def _number(self, records: list[Record], now: float) -> None:
-        add, put, type_keys = self._ledger.add, self._router.put, self._type_keys
-        self._window.extend(len(records))
-        if not self._taken_at:
-            self._progress_at = now
-        for record in records:
-            event_type = record.event_type
-            key = type_keys.get(event_type)
-            if key is None:
-                key = type_keys[event_type] = type_key(event_type, record.fingerprint)
-            add(record.sequence, key, sha256(record.body).digest(), now)
-            put(record)
-        self._taken_at.append((records[-1].sequence + 1, now))
+    def _take(self, now: float) -> int:
+        """Records from each feed to the router, the own stream's first; how many."""
+        taken = 0
+        put = self._router.put
+        for feed in self._feeds:
+            records = feed.take(BATCH, now)
+            if feed is self._own:
+                self._control.digest(records, now)
+            for record in records:
+                put(record)
+            taken += len(records)
+        return taken
 
-    def _move_mark(self) -> None:
-        low = self._window.low
-        while self._taken_at and self._taken_at[0][0] <= low:
-            self._taken_at.popleft()
-        barriers = self._barriers
+    def _move_marks(self) -> None:
+        now = self._monotonic()
+        for feed in self._feeds:
+            feed.move(now)
+        low, barriers = self._own.low, self._barriers
         while barriers:
             mark = barriers[0]
             if mark.sequence is None or (mark.sequence > low and not mark.withdrawn):
@@ -300,37 +283,25 @@ class Sender:
             frame = self._frames[fingerprint] = frame_single_object(fingerprint, b"")
         return frame + record.body
 
-    def _headers_of(self, record: Record) -> list[tuple[str, bytes]]:
-        return headers(record.event_id, record.event_type, self._source or "", record.trace)
-
     def _on_acked(self, records: list[Record]) -> None:
-        size = done = control = 0
-        mark, stands_for = self._window.mark, self._stands_for
-        for record in records:
-            if not mark(record.sequence):
-                continue  # an answer from before a new producer
-            done += 1
-            size += record.size
-            if record.event_type in CONTROL_TYPES:
-                control += 1
-                poison = stands_for.pop(record.sequence, None) if stands_for else None
-                if poison is not None and mark(poison.sequence):
-                    done += 1
-                    size += poison.size
-                    control += poison.event_type in CONTROL_TYPES
-        self._control_done += control  # first: who reads in between sees too few delivered, never too many
-        self._done += done
-        self._progress_at = self._monotonic()
-        self._journal.release(size)
+        now = self._monotonic()
+        if len(self._feeds) == 1:
+            done = self._own.acked(records, now)
+        else:
+            by_feed: dict[Feed, list[Record]] = {}
+            for record in records:
+                by_feed.setdefault(record.origin, []).append(record)
+            done = sum(feed.acked(records, now) for feed, records in by_feed.items())
+        self._acknowledged += done
         if done:
             self._latency.observe(records[0].timestamp_us, self._wall_ms())
 
     def _on_poison(self, record: Record, reason: str) -> bool:
         """Withhold a record that the broker refuses for good; a quarantine record says so in its stead."""
         digest = sha256(record.body).hexdigest()
-        sequence = self._append_control(
+        sequence = self._control.append(
             QuarantineEvent(
-                quarantined_stream=self._drafter.stream_id,
+                quarantined_stream=record.origin.stream_id,
                 quarantined_sequence=record.sequence,
                 quarantined_digest=digest,
                 quarantined_type=record.event_type,
@@ -341,7 +312,7 @@ class Sender:
         )
         if sequence is None:
             return False
-        self._stands_for[sequence] = record
+        self._own.stands_for[sequence] = record
         self._quarantined[reason] += 1
         log.error(
             "the broker refuses record %d (%s, event %s, %d bytes) on topic %s for good (%s): "
@@ -351,55 +322,17 @@ class Sender:
         )
         return True
 
-    # -- control records --------------------------------------------------------------------------------
-
-    def _append_control(self, event: AuditEvent) -> int | None:
-        if self._sealed_at is not None:
-            return None  # nothing follows the closing checkpoint
-        sequence = self._journal.append_control(self._drafter.draft(event))
-        if sequence is not None:
-            self._control += 1
-        return sequence
-
-    def _write_control(self, now: float) -> None:
-        self._notes.read()
-        if self._notes.losses and now >= self._loss_at:
-            self._write_losses(now)
-        if now >= self._control_at and self._sealed_at is None:
-            reason = self._ledger.due(now)
-            if reason is not None:
-                self._checkpoint(reason, now)
-
-    def _checkpoint(self, reason: Any, now: float) -> int | None:
-        event = self._ledger.checkpoint(reason, acknowledged=self._window.low)
-        sequence = self._append_control(event)
-        if sequence is None:
-            self._control_at = now + IDLE  # no room even in the reserve: a later one lists the same and more
-        else:
-            self._ledger.listed(event, now)
-            if event.reason == "close":
-                self._sealed_at = sequence
-        return sequence
-
-    def _write_losses(self, now: float) -> None:
-        self._loss_at = now + LOSS_SECONDS
-        for reason, loss in list(self._notes.losses.items()):
-            event = LossEvent(
-                count=loss.count, reason=reason, first_lost_us=loss.first, last_lost_us=loss.last
-            )
-            if self._append_control(event) is not None:
-                del self._notes.losses[reason]
-
     # -- the end ----------------------------------------------------------------------------------------
 
     def _close_down(self) -> None:
         """Flush, closing checkpoint, flush; each at most until its half of the time is over."""
         now = self._monotonic()
-        if self._sealed_at is None:
+        sealed_at, window = self._control.sealed_at, self._own.window
+        if sealed_at is None:
             all_taken = not self._journal.backlog
-            if all_taken and (self._window.low == self._window.end or now >= self._half_time):
-                self._write_last(now)
-        elif self._window.low == self._window.end > self._sealed_at:
+            if all_taken and (window.low == window.end or now >= self._half_time):
+                self._control.write_last(now)
+        elif window.low == window.end > sealed_at:
             self.finished = True
         self._end_when_late()
 
@@ -407,15 +340,7 @@ class Sender:
         if self._deadline is not None and self._monotonic() >= self._deadline:
             self.finished = True
 
-    def _write_last(self, now: float) -> None:
-        """The losses so far, and in a later round the closing checkpoint, which lists them.
 
-        The losses once only: emits that are refused because the collector closes are losses too, and a thread
-        that goes on emitting must not keep it open.
-        """
-        self._notes.read()
-        if self._notes.losses and not self._losses_told:
-            self._losses_told = True
-            self._write_losses(now)
-        else:
-            self._checkpoint("close", now)
+def _headers_of(record: Record) -> list[tuple[str, bytes]] | None:
+    source = record.origin.source
+    return None if source is None else headers(record.event_id, record.event_type, source, record.trace)

@@ -12,18 +12,29 @@ class AckWindow:
 
     For one thread. ``low`` is the sequence below which every record is done: acknowledged by the broker, or
     stood for by an acknowledged quarantine record.
+
+    Args:
+        start: The first sequence; every record below it is done.
     """
 
     __slots__ = ("_base", "_done", "_scan")
 
-    def __init__(self) -> None:
-        self._base = 0  # sequence of _done[0]
+    def __init__(self, start: int = 0) -> None:
+        self._base = start  # sequence of _done[0]
         self._done = bytearray()
         self._scan = 0  # everything before it is done
 
     def extend(self, count: int) -> None:
         """The next ``count`` sequences exist, and are not done."""
         self._done.extend(bytes(count))
+
+    def skip_to(self, sequence: int) -> None:
+        """The sequences from ``end`` up to this one will never come; nothing when ``end`` is beyond it."""
+        missing = sequence - self.end
+        if missing > _COMPACT and self.low == self.end:  # a gap of any length takes no memory
+            self._base, self._done, self._scan = sequence, bytearray(), 0
+        elif missing > 0:
+            self._done.extend(b"\x01" * missing)
 
     def mark(self, sequence: int) -> bool:
         """This record is done; False when it already was (an older answer came first)."""
@@ -32,6 +43,12 @@ class AckWindow:
             return False
         self._done[index] = 1
         return True
+
+    def copy(self) -> AckWindow:
+        """Another window with the same records done."""
+        twin = AckWindow(self._base)
+        twin._done, twin._scan = self._done[:], self._scan
+        return twin
 
     @property
     def low(self) -> int:

@@ -143,7 +143,14 @@ class Journal(Protocol):
 
     ``append``, ``barrier`` and the properties are for any thread, signal handlers and finalisers included;
     all other methods are for the sender's thread.
+
+    Attributes:
+        durable: What is accepted outlives the process; its records have positions.
+        origin: What the records' ``origin`` is.
     """
+
+    durable: bool
+    origin: Any
 
     def append(self, draft: Draft) -> None:
         """Accept a draft, whole or not at all, whatever interrupts the call.
@@ -167,6 +174,22 @@ class Journal(Protocol):
 
     def release(self, size: int) -> None:
         """Records of this size are done with."""
+
+    def advance(self, low: int, listed: int) -> None:
+        """What the journal keeps for records that are done with may go; nothing for one in memory.
+
+        Args:
+            low: Every record below this sequence is acknowledged, or what is withheld of them is stood for.
+            listed: Every record below this sequence is listed by an acknowledged checkpoint.
+        """
+
+    def read(self, position: int) -> Record:
+        """A record that was taken before, again, by its ``position``. For a durable journal.
+
+        Raises:
+            OSError: It could not be read now.
+            SegmentDamaged: It is not there any more as it was written.
+        """
 
     def seal(self) -> None:
         """Accept nothing from now on but control records."""

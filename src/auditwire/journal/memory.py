@@ -24,7 +24,7 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from threading import get_ident
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from auditwire.errors import CollectorClosed, JournalFull
 from auditwire.journal.base import Barrier, Draft, Record, Waiters
@@ -52,6 +52,8 @@ class MemoryJournal:
             the sender itself, never waits.
     """
 
+    durable = False
+
     def __init__(
         self,
         capacity: int = 64 << 20,
@@ -77,6 +79,7 @@ class MemoryJournal:
         self._idle = False
         self._signal: SimpleQueue[None] = SimpleQueue()  # its put is safe in signal handlers and finalisers
         self._reader: int | None = None
+        self.origin: Any = None
 
     # -- any thread -------------------------------------------------------------------------------------
 
@@ -194,9 +197,19 @@ class MemoryJournal:
         sequence = self._next
         body = join_body(head, sequence, tail)
         self._next = sequence + 1
-        fingerprint = schema_for(event_type).fingerprint
         return Record(
-            sequence, event_type, topic, key, timestamp_us, event_id, trace, body, size, fingerprint
+            sequence,
+            event_type,
+            topic,
+            key,
+            timestamp_us,
+            event_id,
+            trace,
+            body,
+            size,
+            schema_for(event_type).fingerprint,
+            -1,
+            self.origin,
         )
 
     def barriers(self) -> list[Barrier]:
@@ -208,6 +221,13 @@ class MemoryJournal:
         self._out += size
         self._gave_up = False
         self._room.wake()
+
+    def advance(self, low: int, listed: int) -> None:
+        """Nothing is kept."""
+
+    def read(self, position: int) -> Record:
+        """Never asked: no record has a position."""
+        raise LookupError(f"a journal in memory has no position {position}")
 
     def seal(self) -> None:
         self._sealed = True

@@ -13,7 +13,9 @@ from auditwire.journal import Record
 
 
 def record(sequence: int, size: int = 500) -> Record:
-    return Record(sequence, "error", "audit.error", b"k", 0, "id", None, b"body%d" % sequence, size, b"12345678")
+    return Record(
+        sequence, "error", "audit.error", b"k", 0, "id", None, b"body%d" % sequence, size, b"12345678"
+    )
 
 
 def send(lane: Lane, *records: Record, now: float = 0.0) -> Chunk:

@@ -11,7 +11,6 @@ from confluent_kafka import KafkaError, KafkaException
 
 from auditwire.delivery.client import Client
 from auditwire.delivery.lanes import FIRST_RECORDS, SILENCE_SECONDS
-from auditwire.delivery.notes import Notes
 from auditwire.delivery.partitioner import murmur2
 from auditwire.delivery.router import LOOKUP_LAST, RETRY_FIRST
 from auditwire.delivery.sender import Sender
@@ -20,6 +19,7 @@ from auditwire.errors import CollectorClosed
 from auditwire.events import AuditEvent, CheckpointEvent, ErrorEvent, LossEvent, QuarantineEvent
 from auditwire.journal import MemoryJournal
 from auditwire.journal.drafter import Drafter
+from auditwire.journal.notes import Notes
 from auditwire.stream import Ledger, entries_of
 from auditwire.wire import FastavroEncoder, decode
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from auditwire.delivery.notes import Notes
+from auditwire.journal.notes import Notes
 
 
 def test_totals_hold_what_is_read_and_what_is_not() -> None:
