@@ -143,7 +143,8 @@ def node_settings(
 ) -> dict[str, str]:
     """Kafka's properties for one broker and controller with the listeners CLIENT, CONTROLLER and INTERNAL.
 
-    CLIENT has a name of its own: the public image reacts to listener names that contain SSL or SASL.
+    CLIENT has a name of its own: the public image reacts to listener names that contain SSL or SASL. There
+    may be a further listener PROXIED, with neither TLS nor users.
 
     Args:
         node_id: One of `voters`.
@@ -161,7 +162,9 @@ def node_settings(
         "controller.quorum.voters": ",".join(f"{i}@{address}" for i, address in voters.items()),
         "listeners": listeners,
         "advertised.listeners": advertised,
-        "listener.security.protocol.map": f"CLIENT:{security},CONTROLLER:PLAINTEXT,INTERNAL:PLAINTEXT",
+        "listener.security.protocol.map": ",".join(
+            (f"CLIENT:{security}", "CONTROLLER:PLAINTEXT", "INTERNAL:PLAINTEXT", "PROXIED:PLAINTEXT")
+        ),
         "inter.broker.listener.name": "INTERNAL",
         "auto.create.topics.enable": "false",
         "default.replication.factor": copies,

@@ -7,20 +7,11 @@ written against DockerContainer. The public image and the offline stand-in run t
 from __future__ import annotations
 
 import contextlib
-import gc
-import os
-import shutil
-import subprocess
-import warnings
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import requests
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from testcontainers.core.config import testcontainers_config
+from docker.errors import APIError, NotFound
 from testcontainers.core.container import DockerContainer
-from testcontainers.core.docker_client import DockerClient
 from testcontainers.core.network import Network
 
 from rig.broker import (
@@ -34,23 +25,17 @@ from rig.broker import (
     tool_arguments,
     until,
 )
+from rig.engine import OWNER_LABEL, owner
+from rig.proxy import Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+    from pathlib import Path
 
-    from testcontainers.core.docker_client import DockerClient as Engine
     from typing_extensions import Self
 
-KAFKA_IMAGE = "apache/kafka:4.3.1"
-OFFLINE_IMAGE = "auditwire-test-kafka:4.3.1"
 SECRETS = "/etc/kafka/secrets"
-BUILD = Path(__file__).parent / "image" / "build.sh"
-CACHE = Path(__file__).parents[2] / ".cache" / "rig"
-OWNER_LABEL = "auditwire.test.owner"
-
-# Its image may not be available, and the fixtures remove what they start; what a killed run left behind is
-# removed by the next one (remove_leftovers).
-testcontainers_config.ryuk_disabled = True
+PROXIED_PORT = 9094
 
 
 class KafkaNode(Broker):
@@ -68,6 +53,7 @@ class KafkaNode(Broker):
         voters: Host names by node id, for a cluster; their network is `network`.
         network: Where the nodes of a cluster find each other by name.
         heap: JVM options; -Xmx below 256m is too little.
+        proxy: For a further listener that is reached through it alone, `proxied`; runs as long as the node.
     """
 
     tier: ClassVar[str] = "container"
@@ -84,6 +70,7 @@ class KafkaNode(Broker):
         voters: Mapping[int, str] | None = None,
         network: Network | None = None,
         heap: str = "-Xms128m -Xmx384m",
+        proxy: Proxy | None = None,
     ) -> None:
         self.image = image
         self.node_id = node_id
@@ -93,6 +80,7 @@ class KafkaNode(Broker):
         self._voters = dict(voters or {node_id: "localhost"})
         self._network = network
         self._heap = heap
+        self.proxy = proxy
         # a certificate is for a name, the others need not look one up
         self._host = "localhost" if "SSL" in security else "127.0.0.1"
         self._container: DockerContainer | None = None
@@ -105,18 +93,31 @@ class KafkaNode(Broker):
 
     def start_without_waiting(self) -> None:
         """For the nodes of a cluster: none is ready before a majority runs."""
-        for port in ports():
+        if self.proxy is not None:
+            self.proxy.__enter__()
+        choice = ports()
+        for port, behind in zip(choice, choice, strict=False):
             self.bootstrap = f"{self._host}:{port}"
             self._container = self._configure(port)
+            if self.proxy is not None:
+                publish(self._container, PROXIED_PORT, behind)
+                self.proxy.target = ("127.0.0.1", behind)
             try:
                 self._container.start()
             except APIError as e:
-                self.stop()
+                self._remove()
                 if not any(s in str(e) for s in ("port is already allocated", "address already in use")):
                     raise
             else:
                 return
-        raise BrokerError("ten ports in a row were taken")
+        raise BrokerError("all ports that were tried are taken")
+
+    @property
+    def proxied(self) -> str:
+        """host:port of the listener behind the proxy, which needs neither TLS nor a user."""
+        if self.proxy is None:
+            raise BrokerError("this broker was made without a proxy")
+        return f"127.0.0.1:{self.proxy.port}"
 
     def _configure(self, port: int) -> DockerContainer:
         # a single node needs these two only inside: nobody else can reach the plaintext listeners
@@ -129,6 +130,9 @@ class KafkaNode(Broker):
             advertised=f"CLIENT://{self._host}:{port},INTERNAL://{internal}:19092",
             security=self._security,
         )
+        if self.proxy is not None:
+            settings["listeners"] += f",PROXIED://:{PROXIED_PORT}"
+            settings["advertised.listeners"] += f",PROXIED://{self.proxied}"
         settings["log.dirs"] = "/tmp/kraft-combined-logs"
         settings.update(self._settings)
         env = {environment_name(key): value for key, value in settings.items()}
@@ -136,8 +140,7 @@ class KafkaNode(Broker):
             self.image, env={**env, "CLUSTER_ID": CLUSTER_ID, "KAFKA_HEAP_OPTS": self._heap}
         )
         container.with_kwargs(labels={OWNER_LABEL: owner()})
-        # loopback only; testcontainers passes the pair on to docker-py though its type says port numbers
-        container.ports["9092/tcp"] = ("127.0.0.1", port)  # type: ignore[assignment]
+        publish(container, 9092, port)
         if self._secrets:
             container.with_volume_mapping(str(self._secrets), SECRETS, "ro")
         if self._network:
@@ -145,6 +148,11 @@ class KafkaNode(Broker):
         return container
 
     def stop(self) -> None:
+        self._remove()
+        if self.proxy is not None:
+            self.proxy.close()
+
+    def _remove(self) -> None:
         container, self._container = self._container, None
         if container is not None:
             with contextlib.suppress(NotFound):
@@ -210,17 +218,66 @@ class KafkaNode(Broker):
     def unpause(self) -> None:
         self._wrapped.unpause()
 
+    def disconnect(self) -> None:
+        """Takes the node of a cluster off its network: neither the others nor clients reach it."""
+        self._network_of_cluster.disconnect(self._wrapped)
+
+    def connect(self) -> None:
+        """After disconnect."""
+        self._network_of_cluster.connect(self._wrapped, aliases=[self._voters[self.node_id]])
+
+    @property
+    def _network_of_cluster(self) -> Any:
+        if self._network is None:
+            raise BrokerError("only a node of a cluster can be disconnected")
+        return self._wrapped.client.networks.get(self._network.id)
+
 
 class KafkaCluster:
-    """Three nodes on a network of their own: three copies, two of them in sync for an acknowledgement."""
+    """Three nodes on a network of their own: three copies, two of them in sync for an acknowledgement.
 
-    def __init__(self, image: str) -> None:
+    Args:
+        image: As for a node.
+        settings: As for a node; all have the same.
+        security: As for a node.
+        secrets: As for a node.
+        proxied: Gives each node a proxy of its own, and a listener behind it.
+    """
+
+    def __init__(
+        self,
+        image: str,
+        *,
+        settings: Mapping[str, str] | None = None,
+        security: str = "PLAINTEXT",
+        secrets: Path | None = None,
+        proxied: bool = False,
+    ) -> None:
         hosts = {i: f"kafka{i}" for i in (1, 2, 3)}
-        self._network = Network()
+        self._network = Network(docker_network_kw={"labels": {OWNER_LABEL: owner()}})
         self.nodes = {
-            i: KafkaNode(image, node_id=i, voters=hosts, network=self._network, heap="-Xms128m -Xmx256m")
+            i: KafkaNode(
+                image,
+                settings=settings,
+                security=security,
+                secrets=secrets,
+                node_id=i,
+                voters=hosts,
+                network=self._network,
+                heap="-Xms128m -Xmx256m",
+                proxy=Proxy() if proxied else None,
+            )
             for i in hosts
         }
+
+    @property
+    def proxies(self) -> list[Proxy]:
+        return [node.proxy for node in self.nodes.values() if node.proxy is not None]
+
+    @property
+    def proxied(self) -> str:
+        """The addresses behind the proxies."""
+        return ",".join(node.proxied for node in self.nodes.values())
 
     @property
     def bootstrap(self) -> str:
@@ -245,8 +302,12 @@ class KafkaCluster:
     def __exit__(self, *_: object) -> None:
         for node in self.nodes.values():
             node.stop()
-        if self._network.id is not None:
-            self._network.remove()
+        self._network.remove()
+
+
+def publish(container: DockerContainer, inside: int, outside: int) -> None:
+    """On the loopback only; testcontainers passes the pair on to docker-py, whose type says port numbers."""
+    container.ports[f"{inside}/tcp"] = ("127.0.0.1", outside)  # type: ignore[assignment]
 
 
 def environment_name(key: str) -> str:
@@ -256,100 +317,3 @@ def environment_name(key: str) -> str:
 
 def decode(output: bytes | None) -> str:
     return (output or b"").decode(errors="surrogateescape")
-
-
-# -- the engine and its images --
-
-
-def engine() -> Engine:
-    """A client of the container engine.
-
-    Raises:
-        BrokerError: None answers.
-    """
-    with warnings.catch_warnings():
-        # docker-py leaves the socket open on which nobody answered
-        warnings.simplefilter("ignore", ResourceWarning)
-        try:
-            return DockerClient(timeout=60)
-        except DockerException as e:
-            reason = first_line(e)
-        gc.collect()
-    raise BrokerError(f"no container engine: {reason}")
-
-
-def find_image(client: Engine, wanted: str, say: Callable[[str], None]) -> str:
-    """The wanted image, or the offline stand-in: whichever is here, else can be pulled, else can be built.
-
-    Raises:
-        BrokerError: None of it; the message says why.
-    """
-    if present(client, wanted):
-        return wanted
-    if run_build("current", "kafka", OFFLINE_IMAGE).returncode == 0:
-        return OFFLINE_IMAGE
-    say(f"pulling {wanted}")
-    try:
-        pull(client, wanted)
-    except (DockerException, requests.RequestException, BrokerError) as e:
-        say(f"{wanted} cannot be pulled ({first_line(e)}): building {OFFLINE_IMAGE}, about a minute")
-    else:
-        return wanted
-    missing = [program for program in ("docker", "jlink", "mvn") if shutil.which(program) is None]
-    if missing:
-        raise BrokerError(f"{wanted} cannot be pulled, nor a stand-in be built without {', '.join(missing)}")
-    build = run_build("kafka", OFFLINE_IMAGE, str(CACHE))
-    if build.returncode:
-        raise BrokerError(f"{OFFLINE_IMAGE} cannot be built:\n{build.stderr[-2000:]}")
-    return OFFLINE_IMAGE
-
-
-def run_build(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(BUILD), *args], check=False, capture_output=True, text=True, timeout=900)
-
-
-def present(client: Engine, image: str) -> bool:
-    try:
-        client.client.images.get(image)
-    except ImageNotFound:
-        return False
-    return True
-
-
-def pull(client: Engine, image: str, silence: float = 15) -> None:
-    """Pulls; gives up after `silence` seconds without progress, where docker-py waits without bound.
-
-    Raises:
-        BrokerError: The registry refused.
-        requests.RequestException: No progress.
-    """
-    api = client.client.api
-    name, _, tag = image.partition(":")
-    address = f"{api.base_url}/v{api.api_version}/images/create"
-    with api.post(
-        address, params={"fromImage": name, "tag": tag or "latest"}, stream=True, timeout=silence
-    ) as answer:
-        if not answer.ok:
-            raise BrokerError(answer.json()["message"])
-        for line in answer.iter_lines():
-            if b'"error"' in line:
-                raise BrokerError(decode(line))
-
-
-def owner() -> str:
-    """This process, as a label: its id, and the namespace in which the id means something."""
-    return f"{Path('/proc/self/ns/pid').readlink()}:{os.getpid()}"
-
-
-def remove_leftovers(client: Engine) -> None:
-    """Removes the containers of test runs that were killed before they could do so themselves."""
-    namespace = owner().rpartition(":")[0]
-    for container in client.client.containers.list(all=True, filters={"label": OWNER_LABEL}):
-        theirs, _, pid = container.labels[OWNER_LABEL].rpartition(":")
-        if theirs == namespace and not Path(f"/proc/{pid}").exists():
-            with contextlib.suppress(APIError):
-                container.remove(force=True, v=True)
-
-
-def first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

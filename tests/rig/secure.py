@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from rig.broker import Broker
+    from rig.container import KafkaCluster
 
 ADMIN = ("admin", "admin-secret")
 SECURITY = "SASL_SSL"
@@ -55,35 +56,23 @@ def settings(secrets: str) -> dict[str, str]:
     }
 
 
-class SecureKafka:
-    """Users, certificates and ACLs on a broker that was made with `settings` and SECURITY.
+class Users:
+    """Users and ACLs on brokers that were made with `settings` and SECURITY.
 
-    Attributes:
-        node: The broker itself: kill, start_again, tool and the others.
+    Args:
+        kafka: The broker or the cluster.
         secrets: The folder with ca.pem and other-ca.pem, as the clients see it.
-        bootstrap: The node's.
     """
 
-    def __init__(self, node: Broker, secrets: Path) -> None:
-        self.node = node
+    def __init__(self, kafka: Broker | KafkaCluster, secrets: Path) -> None:
+        self._kafka = kafka
         self.secrets = secrets
-
-    def __enter__(self) -> Self:
-        self.node.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.node.stop()
-
-    @property
-    def bootstrap(self) -> str:
-        return self.node.bootstrap
 
     def client(
         self, user: str, password: str, mechanism: str = "SCRAM-SHA-512", **conf: Any
     ) -> dict[str, Any]:
         """librdkafka's settings for one user, with `conf` over them."""
-        return self.node.client(
+        return self._kafka.client(
             **{
                 "security.protocol": SECURITY,
                 "sasl.mechanism": mechanism,
@@ -135,3 +124,28 @@ class SecureKafka:
             AclPermissionType.ANY,
         )
         return sum(len(future.result(ANSWER)) for future in self.admin.delete_acls([rule]).values())
+
+
+class SecureKafka(Users):
+    """One broker with users, certificates and ACLs.
+
+    Attributes:
+        node: The broker itself: kill, start_again, tool and the others.
+        secrets: The folder with ca.pem and other-ca.pem, as the clients see it.
+        bootstrap: The node's.
+    """
+
+    def __init__(self, node: Broker, secrets: Path) -> None:
+        super().__init__(node, secrets)
+        self.node = node
+
+    def __enter__(self) -> Self:
+        self.node.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.node.stop()
+
+    @property
+    def bootstrap(self) -> str:
+        return self.node.bootstrap

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from rig.container import KafkaCluster
+    from rig.container import KafkaCluster, KafkaNode
     from rig.secure import SecureKafka
 
 BOOTSTRAP = "AUDITWIRE_TEST_BOOTSTRAP"
@@ -54,6 +54,14 @@ class Tier:
 
     def cluster(self) -> KafkaCluster:
         """Three brokers, not yet started."""
+        raise NotImplementedError
+
+    def proxied(self) -> KafkaNode:
+        """A broker of its own, not yet started, that is reached through a proxy as well."""
+        raise NotImplementedError
+
+    def secure_cluster(self, secrets: Path) -> KafkaCluster:
+        """Three brokers with TLS, users and ACLs, and proxies to a listener that has none of it."""
         raise NotImplementedError
 
 
@@ -109,13 +117,13 @@ class ContainerTier(Tier):
 
     def __init__(self, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
         # imported here: a second, and a library that the other tiers do without
-        from rig import container
+        from rig import container, engine
 
-        wanted = environ.get(IMAGE) or container.KAFKA_IMAGE
-        client = container.engine()
+        wanted = environ.get(IMAGE) or engine.KAFKA_IMAGE
+        client = engine.engine()
         try:
-            container.remove_leftovers(client)
-            self._image = container.find_image(client, wanted, say)
+            engine.remove_leftovers(client)
+            self._image = engine.find_image(client, wanted, say)
         finally:
             client.client.close()
         self.detail = self._image
@@ -139,6 +147,20 @@ class ContainerTier(Tier):
         from rig.container import KafkaCluster
 
         return KafkaCluster(self._image)
+
+    def proxied(self) -> KafkaNode:
+        from rig.container import KafkaNode
+        from rig.proxy import Proxy
+
+        return KafkaNode(self._image, proxy=Proxy())
+
+    def secure_cluster(self, secrets: Path) -> KafkaCluster:
+        from rig.container import SECRETS, KafkaCluster
+        from rig.secure import SECURITY, settings
+
+        return KafkaCluster(
+            self._image, settings=settings(SECRETS), security=SECURITY, secrets=secrets, proxied=True
+        )
 
 
 class JvmTier(Tier):
