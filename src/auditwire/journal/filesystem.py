@@ -191,6 +191,15 @@ class FileSystem(Protocol):
     def inode(self, path: str) -> tuple[int, int]:
         """Device and inode of what bears this name."""
 
+    def mode(self, path: str) -> int:
+        """The permission bits of what bears this name."""
+
+    def group(self, path: str) -> int:
+        """The number of the group that it belongs to."""
+
+    def writable(self, path: str) -> bool:
+        """Whether this process may make and remove names in a directory."""
+
     def sync_directory(self, path: str) -> None:
         """Return when the names in this directory survive a power loss."""
 
@@ -332,7 +341,8 @@ class RealFileSystem:
         writable: bool = True,
         mode: int = 0o600,
     ) -> RealFile:
-        flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_NOFOLLOW  # and close-on-exec (PEP 446)
+        flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_NOFOLLOW | os.O_NONBLOCK
+        # non-blocking, for somebody's pipe of that name must not hold us up; close-on-exec by PEP 446
         while True:
             if create or exclusive:
                 try:
@@ -393,6 +403,15 @@ class RealFileSystem:
     def inode(self, path: str) -> tuple[int, int]:
         status = os.lstat(path)
         return status.st_dev, status.st_ino
+
+    def mode(self, path: str) -> int:
+        return stat.S_IMODE(os.lstat(path).st_mode)
+
+    def group(self, path: str) -> int:
+        return os.lstat(path).st_gid
+
+    def writable(self, path: str) -> bool:
+        return os.access(path, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
     def sync_directory(self, path: str) -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
