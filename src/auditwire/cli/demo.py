@@ -275,12 +275,18 @@ class _Run:
                 f"stream complete and closed: {verdict.records} records, {verdict.checkpoints} checkpoints, "
                 "none missing or changed"
             ),
+            "recovered": (
+                f"stream not closed, and recovered from its journal: {verdict.records} records, "
+                f"{verdict.checkpoints} checkpoints, none missing or changed"
+            ),
             "open": f"stream not closed: {verdict.records} records, {verdict.checkpoints} checkpoints",
             "fault": f"stream at fault: {len(verdict.faults)} found in {verdict.records} records",
         }
         self.output.print(Text.assemble(_mark(passed=verdict.verdict == "complete"), said[verdict.verdict]))
         for fault in verdict.faults:
             self.output.print(Text(f"  {fault.kind}: {fault.message}", "red"))
+        for note in verdict.notes:
+            self.output.print(Text(f"  {note}", "dim"))
         self.output.print(Text(f"  {verdict.stream_id}, not signed", "dim"))
 
 

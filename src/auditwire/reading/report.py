@@ -17,12 +17,15 @@ FaultKind = Literal[
     "declared_loss",
     "placement",
     "quarantine",
+    "recovery",
+    "unreadable",
 ]
 """What can be wrong with a stream:
 
 ================= ========================================================================================
 ``missing``       records that had reached the broker are not there
-``changed``       a record is not the one that its checkpoint lists: another digest, type or schema
+``changed``       a record is not the one that a checkpoint, a recovery record or a later stream's opening
+                  checkpoint names: another digest, type or schema
 ``conflict``      different records have the same sequence
 ``opening``       record 0 is not an opening checkpoint, or another record is one
 ``chain``         a checkpoint does not continue the one before it, lists itself, or is malformed
@@ -30,18 +33,26 @@ FaultKind = Literal[
 ``declared_loss`` the producer itself says that events were refused before they were accepted
 ``placement``     topic, key, header or Kafka timestamp are not those of the record
 ``quarantine``    a quarantine record and a checkpoint say different things about the same record
+``recovery``      recovery records are malformed, or contradict each other, a checkpoint or the stream's end
+``unreadable``    records that had been accepted are on no broker, and the bytes of the journal that held them
+                  cannot be read: its disk or file is damaged, or an unsynced page was lost with the power
 ================= ========================================================================================
 """
 
-Verdict = Literal["complete", "open", "fault"]
+Verdict = Literal["complete", "recovered", "open", "fault"]
 """What is known of a stream as a whole:
 
-============ =============================================================================================
-``complete`` it begins with its opening checkpoint and ends with its closing one; every record is there, and
-             is the one that a checkpoint lists
-``open``     nothing is wrong, but it is not closed, or records are awaited, withheld or not listed yet
-``fault``    something is wrong
-============ =============================================================================================
+============= ============================================================================================
+``complete``  it begins with its opening checkpoint and ends with its closing one; every record is there, and
+              is the one that a checkpoint lists
+``recovered`` its process ended without closing it, and its journal was read afterwards: every record up to
+              the last readable one is there, and is the one that a checkpoint or a recovery record lists.
+              Nothing that the process had accepted is absent, unless the machine was restarted too: then what
+              was accepted after the journal's last sync may be, and ``notes`` says so
+``open``      nothing is wrong, but it is not closed, or records are awaited, withheld or listed by nothing,
+              or an earlier stream that it names is absent
+``fault``     something is wrong
+============= ============================================================================================
 """
 
 
@@ -81,16 +92,32 @@ class StreamReport:
         trail: The trail's name; None when no checkpoint tells.
         records: How many sequences have a record.
         duplicates: How many times one of these records is there once more; harmless.
-        first_sequence: The lowest sequence.
-        last_sequence: The highest sequence.
+        first_sequence: The lowest sequence; -1 when there is no record.
+        last_sequence: The highest sequence; -1 when there is no record.
         checkpoints: How many of the records are checkpoints.
         acknowledged: Every record below this sequence had reached the broker, says a checkpoint.
         sealed_to: Every record up to this sequence is listed by an unbroken chain of checkpoints; -1: none.
         closed: True when there is a closing checkpoint.
+        recoveries: How many recovery records speak of the stream; they stand in other streams.
+        recovered_to: The last record that was readable in the journal which the process left; -1: none.
+        machine_restarted: True when a recovery record says that the machine was restarted before the journal
+            was read, so that what had not been synced may be missing from it.
         missing: Ranges of sequences, first and last, that had reached the broker and are not there.
         awaited: Ranges of sequences, first and last, that are not there and may still come.
+        unreadable: Ranges of sequences, first and last, that are neither there nor in the journal, though
+            records behind them are: bytes of it could not be read.
+        unaccounted: Ranges of sequences, first and last, that are not there, that no checkpoint says the
+            broker had, and that lie behind the last readable record of the journal: whether they were lost
+            with it or removed cannot be told. Awaited until nothing can be on its way any more.
+        unproven: Ranges of sequences, first and last, whose records are there, and that no checkpoint and no
+            recovery record lists: whether they were changed cannot be told. An open stream ends with some; a
+            closing checkpoint is not counted.
         withheld: Sequences of records that the broker refused; they are kept by the producer.
         declared_lost: How many events the producer says were refused before they were accepted.
+        absent_streams: Earlier streams of the same journal path that this one names in its opening checkpoint
+            and that have no record here: removed, or outside of what was read.
+        notes: What cannot be proven of a stream whose process ended without closing it, and why; each a
+            sentence.
         faults: What is wrong, in the order of the sequences.
     """
 
@@ -106,15 +133,23 @@ class StreamReport:
     acknowledged: int = 0
     sealed_to: int = -1
     closed: bool = False
+    recoveries: int = 0
+    recovered_to: int = -1
+    machine_restarted: bool = False
     missing: list[tuple[int, int]] = field(default_factory=list)
     awaited: list[tuple[int, int]] = field(default_factory=list)
+    unreadable: list[tuple[int, int]] = field(default_factory=list)
+    unaccounted: list[tuple[int, int]] = field(default_factory=list)
+    unproven: list[tuple[int, int]] = field(default_factory=list)
     withheld: list[int] = field(default_factory=list)
     declared_lost: int = 0
+    absent_streams: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The report in JSON's own types."""
         out = asdict(self)
-        out["missing"] = [list(ends) for ends in self.missing]
-        out["awaited"] = [list(ends) for ends in self.awaited]
+        for name in ("missing", "awaited", "unreadable", "unaccounted", "unproven"):
+            out[name] = [list(ends) for ends in out[name]]
         return out

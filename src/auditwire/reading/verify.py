@@ -4,28 +4,39 @@ In come records in any order, out comes one :class:`StreamReport` for each strea
 specifies what is compared.
 
 This is the first check. It keeps about half a kilobyte for each record until it is done. It does not look at
-signatures, at ``previous`` and ``recovery`` statements, nor at what an earlier check saw: whoever rewrites
-records *and* checkpoints, cuts off the end of a stream, or deletes a whole stream, is not found out by it.
+signatures, nor at what an earlier check saw: whoever rewrites records *and* checkpoints, cuts off the end of
+a stream, or deletes a whole stream, is found out only where another stream names what is gone.
 
 **Not yet.** A stream's records travel on many partitions. In an honest stream that is being written, a record
 may arrive later than records with higher sequences, and later than the checkpoint that lists it. Only a
 checkpoint's ``acknowledged`` says what had arrived: an absent record below the highest one is missing, an
 absent record above it is awaited.
+
+**A process that was killed, a machine that lost power.** Such a stream has no closing checkpoint. The
+recovery record of whoever adopted its journal says how far the journal goes, and lists what no checkpoint
+lists. A kill takes nothing from the journal. A loss of power may take what was not synced yet, and the broker
+may have got some of that before: records behind the journal's end are unproven, not wrong, and a number that
+is absent there is unaccounted for, not missing. A number that is absent *before* the journal's end was
+accepted and is gone: where the journal could not be read it is unreadable, else it is missing once nothing
+can be on its way.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from auditwire.events import CheckpointEvent, LossEvent, QuarantineEvent
+from auditwire.events import CheckpointEvent, LossEvent
+from auditwire.reading.absence import sort_absent
+from auditwire.reading.notes import bytes_in_words, notes_on
 from auditwire.reading.placement import disagreements, is_antedated
+from auditwire.reading.ranges import gaps_between, in_words, joined, outside, overlaps
 from auditwire.reading.report import Fault, FaultKind, StreamReport
+from auditwire.reading.statements import Place, Recovery, Statements, collect, named, naming_of
 from auditwire.stream import entries_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from auditwire.reading.record import Record
 
@@ -38,6 +49,7 @@ def check_streams(
     """Check every stream that the records belong to.
 
     All records of a stream are needed, the control records included: what a filter took out is missing here.
+    What a recovery or quarantine record says of another stream is found only if both are given.
 
     Args:
         records: Records in any order; the same one may come several times.
@@ -46,52 +58,49 @@ def check_streams(
             drained, and the topics were read to their ends after that. What would be awaited is then missing.
 
     Returns:
-        One report for each stream, in the order of the ids, which is the order in which they were opened. No
-        records give no reports, and that proves nothing.
+        One report for each stream that has a record, or of which a recovery record says that it had; in the
+        order of the ids, which is the order in which they were opened. No records give no reports, and that
+        proves nothing.
     """
     streams: dict[str, _Stream] = {}
-    quarantined: dict[str, list[Record]] = {}
+    statements: dict[str, Statements] = {}
     for record in records:
         stream = streams.get(record.stream_id)
         if stream is None:
             stream = streams[record.stream_id] = _Stream(record.stream_id)
         stream.add(record, topics or {})
-        if isinstance(record.event, QuarantineEvent):
-            # it may stand in another stream: that of whoever adopted an ended process's journal
-            quarantined.setdefault(record.event.quarantined_stream, []).append(record)
-    return [streams[name].judge(quarantined.get(name, []), settled=settled) for name in sorted(streams)]
+        collect(record, statements)
 
+    def has_all(stream_id: str, first: int, last: int) -> bool:
+        return streams[stream_id].has_all(first, last)
 
-class _Place(NamedTuple):
-    """What is kept of a record: what it is, and where."""
-
-    digest: bytes
-    type_key: str
-    topic: str
-    partition: int
-    offset: int
+    reports = []
+    for name in sorted(streams.keys() | statements.keys()):
+        about = statements.get(name) or Statements()
+        recovery = about.recovery(has_all)
+        if name in streams or recovery.says_something:
+            stream = streams.get(name) or _Stream(name)
+            reports.append(stream.judge(about, recovery, streams.keys(), settled=settled))
+    return reports
 
 
 class _Stream:
     """The records of one stream, and what they say of each other."""
 
-    __slots__ = ("_absent", "_antedated", "_checkpoints", "_conflicts", "_held", "_listed_absent", "_report")
+    __slots__ = ("_antedated", "_checkpoints", "_conflicts", "_held", "_listed_absent", "_report")
 
     def __init__(self, stream_id: str) -> None:
         self._report = StreamReport(stream_id=stream_id)
-        self._held: dict[int, _Place] = {}
-        self._conflicts: dict[int, list[_Place]] = {}
+        self._held: dict[int, Place] = {}
+        self._conflicts: dict[int, list[Place]] = {}
         self._checkpoints: dict[int, CheckpointEvent] = {}
         self._antedated: list[Record] = []
         self._listed_absent: dict[int, bytes] = {}
-        self._absent: list[tuple[int, int]] = []
 
     # -- one record after the other -------------------------------------------------------------------------
 
     def add(self, record: Record, topics: Mapping[str, str]) -> None:
-        place = _Place(
-            record.digest, sys.intern(record.type_key), record.topic, record.partition, record.offset
-        )
+        place = Place.of(record)
         sequence, event = record.sequence, record.event
         for what, expected, found in disagreements(record, topics):
             message = f"record {sequence}: its {what} is {found}, and should be {expected}"
@@ -108,7 +117,7 @@ class _Stream:
             message = f"record {sequence}: the producer had to refuse {event.count} events: {event.reason}"
             self._fault("declared_loss", sequence, message, place)
 
-    def _repeated(self, sequence: int, place: _Place) -> None:
+    def _repeated(self, sequence: int, place: Place) -> None:
         variants = [self._held[sequence], *self._conflicts.get(sequence, [])]
         if any(place[:2] == variant[:2] for variant in variants):
             self._report.duplicates += 1
@@ -120,7 +129,7 @@ class _Stream:
         kind: FaultKind,
         sequence: int,
         message: str,
-        place: _Place | None = None,
+        place: Place | None = None,
         expected: str | None = None,
         found: str | None = None,
     ) -> None:
@@ -129,38 +138,57 @@ class _Stream:
             fault.topic, fault.partition, fault.offset = place[2:]
         self._report.faults.append(fault)
 
+    def has_all(self, first: int, last: int) -> bool:
+        """True when every record from first to before last is there."""
+        return all(number in self._held for number in range(first, last))
+
     # -- all of them together -------------------------------------------------------------------------------
 
-    def judge(self, quarantined: list[Record], *, settled: bool) -> StreamReport:
+    def judge(
+        self, about: Statements, recovery: Recovery, present: Collection[str], *, settled: bool
+    ) -> StreamReport:
         report, held = self._report, self._held
         report.records = len(held)
-        report.first_sequence, report.last_sequence = min(held), max(held)
+        if held:
+            report.first_sequence, report.last_sequence = min(held), max(held)
         report.checkpoints = len(self._checkpoints)
+        report.recoveries, report.recovered_to = recovery.count, recovery.last_sequence
+        report.machine_restarted = recovery.machine_restarted
+        report.faults += recovery.faults
         ordered = sorted(self._checkpoints.items())
         # what a checkpoint says of records after itself cannot be true
         report.acknowledged = max((min(c.acknowledged, n) for n, c in ordered), default=0)
         self._judge_identity(ordered)
+        self._judge_previous(ordered, present)
         self._judge_conflicts()
         for sequence, checkpoint in ordered:
             self._compare(sequence, checkpoint)
-        self._judge_quarantined(quarantined)
-        self._judge_absent(settled=settled)
+        self._compare_statements(about, recovery)
+        end = self._judge_end(ordered, max(recovery.last_sequence, about.named_to))
+        self._judge_quarantined(about)
+        self._judge_absent(about, recovery, end, settled=settled)
         self._judge_chain(ordered)
-        self._judge_end(ordered)
+        self._judge_proof(ordered, about, recovery)
         report.faults.sort(key=lambda fault: (fault.sequence, fault.kind))
         if report.faults:
             report.verdict = "fault"
-        elif self._is_complete():
-            report.verdict = "complete"
+        elif self._is_whole():
+            if report.closed and report.sealed_to == report.last_sequence - 1:
+                report.verdict = "complete"
+            elif recovery.count and not (report.closed or report.unproven or recovery.unreadable):
+                report.verdict = "recovered"
+        report.notes = list(notes_on(report, recovery.unreadable))
         return report
 
-    def _is_complete(self) -> bool:
+    def _is_whole(self) -> bool:
         report = self._report
-        return (
-            report.closed
-            and report.first_sequence == 0
-            and not (report.missing or report.awaited or report.withheld)
-            and report.sealed_to == report.last_sequence - 1
+        return report.first_sequence == 0 and not (
+            report.missing
+            or report.awaited
+            or report.unreadable
+            or report.unaccounted
+            or report.withheld
+            or report.absent_streams
         )
 
     def _judge_identity(self, ordered: list[tuple[int, CheckpointEvent]]) -> None:
@@ -188,16 +216,26 @@ class _Stream:
             "the event and than the stream"
         )
         expected, found = str(record.event.timestamp_us // 1_000), str(record.timestamp_ms)
-        place = _Place(b"", "", record.topic, record.partition, record.offset)
-        self._fault("placement", record.sequence, message, place, expected, found)
+        self._fault("placement", record.sequence, message, Place.of(record), expected, found)
+
+    def _judge_previous(self, ordered: list[tuple[int, CheckpointEvent]], present: Collection[str]) -> None:
+        """Whether the earlier streams that this one names are there at all."""
+        absent = set()
+        for sequence, checkpoint in ordered:
+            for text in checkpoint.previous:
+                naming = naming_of(text)
+                if naming is None:
+                    message = f"checkpoint {sequence} is malformed: previous {text[:200]!r} names no record"
+                    self._fault("chain", sequence, message, self._held[sequence])
+                elif naming.stream_id not in present:
+                    absent.add(naming.stream_id)
+        self._report.absent_streams = sorted(absent)
 
     def _judge_conflicts(self) -> None:
         for sequence, others in self._conflicts.items():
             first = self._held[sequence]
             for other in others:
-                message = (
-                    f"record {sequence} is there twice, and not the same: {_where(first)} and {_where(other)}"
-                )
+                message = f"record {sequence} is there twice, and not the same: {first} and {other}"
                 self._fault("conflict", sequence, message, other, first.digest.hex(), other.digest.hex())
 
     def _compare(self, sequence: int, checkpoint: CheckpointEvent) -> None:
@@ -212,7 +250,7 @@ class _Stream:
                 if held is None:
                     self._listed_absent[number] = digest
                 elif (digest, type_key) != held[:2] and not self._is_variant(number, digest, type_key):
-                    self._changed(number, held, sequence, digest, type_key)
+                    self._changed(number, held, f"checkpoint {sequence}", digest, type_key)
         except ValueError as error:
             message = f"checkpoint {sequence} is malformed: {error}"
             self._fault("chain", sequence, message, self._held[sequence])
@@ -220,54 +258,80 @@ class _Stream:
     def _is_variant(self, number: int, digest: bytes, type_key: str) -> bool:
         return any((digest, type_key) == other[:2] for other in self._conflicts.get(number, []))
 
-    def _changed(self, number: int, held: _Place, checkpoint: int, digest: bytes, type_key: str) -> None:
+    def _changed(self, number: int, held: Place, lister: str, digest: bytes, type_key: str) -> None:
         if digest == held.digest:
-            message = f"record {number} is of type {held.type_key}, checkpoint {checkpoint} lists {type_key}"
+            message = f"record {number} is of type {held.type_key}, {lister} lists {type_key}"
             self._fault("changed", number, message, held, type_key, held.type_key)
         else:
             message = (
-                f"record {number} was changed: checkpoint {checkpoint} lists digest {digest.hex()[:16]}..., "
-                f"{_where(held)} has {held.digest.hex()[:16]}..."
+                f"record {number} was changed: {lister} lists digest {digest.hex()[:16]}..., "
+                f"{held} has {held.digest.hex()[:16]}..."
             )
             self._fault("changed", number, message, held, digest.hex(), held.digest.hex())
 
-    def _judge_quarantined(self, quarantined: list[Record]) -> None:
+    def _compare_statements(self, about: Statements, recovery: Recovery) -> None:
+        """Every record that recovery records list, or that a later stream names, with what is there."""
+        for number, (digest, type_key, by) in recovery.stated.items():
+            held = self._held.get(number)
+            if number in recovery.disputed:
+                continue  # that is a fault already
+            if held is None:
+                if self._listed_absent.setdefault(number, digest) != digest:
+                    message = f"recovery record {named(by)} and a checkpoint list record {number} differently"
+                    expected = self._listed_absent[number].hex()
+                    self._fault("recovery", number, message, Place.of(by), expected, digest.hex())
+            elif (digest, type_key) != held[:2] and not self._is_variant(number, digest, type_key):
+                self._changed(number, held, f"recovery record {named(by)}", digest, type_key)
+        for naming in about.namings:
+            number, digest = naming.sequence, naming.digest
+            held = self._held.get(number)
+            if held is not None and all(
+                digest != other.digest for other in (held, *self._conflicts.get(number, []))
+            ):
+                self._changed(number, held, f"checkpoint {naming.by}", digest, held.type_key)
+
+    def _judge_quarantined(self, about: Statements) -> None:
         numbers = set()
-        for record in quarantined:
-            event = record.event
-            assert isinstance(event, QuarantineEvent)  # noqa: S101 - sorted out by check_streams
+        for event, place in about.quarantined:
             number = event.quarantined_sequence
             listed = self._listed_absent.get(number)
             if listed is not None and event.quarantined_digest != listed.hex():
                 message = f"record {number} is quarantined with another digest than a checkpoint lists"
-                place = _Place(b"", "", record.topic, record.partition, record.offset)
                 self._fault("quarantine", number, message, place, listed.hex(), event.quarantined_digest)
             if number >= 0 and number not in self._held:
                 numbers.add(number)
         self._report.withheld = sorted(numbers)
 
-    def _judge_absent(self, *, settled: bool) -> None:
+    def _judge_absent(self, about: Statements, recovery: Recovery, end: int, *, settled: bool) -> None:
         report = self._report
-        before = -1
-        taken = sorted({*self._held, *(n for n in report.withheld if n < report.last_sequence)})
-        for number in taken:
-            if number > before + 1:
-                self._absent.append((before + 1, number - 1))
-            before = number
-        arrived = report.last_sequence if settled else report.acknowledged
-        for first, last in self._absent:
-            if first < arrived:
-                self._missing(first, min(last, arrived - 1), settled=settled)
-            if last >= arrived:
-                report.awaited.append((max(first, arrived), last))
+        taken = sorted({*self._held, *(n for n in report.withheld if n <= end)})
+        for what, (first, last) in sort_absent(
+            gaps_between(taken, end),
+            recovery,
+            acknowledged=report.acknowledged,
+            known_to=max(recovery.last_sequence, about.named_to),
+            settled=settled,
+        ):
+            getattr(report, what).append((first, last))
+            if what == "missing":
+                self._missing(first, last, settled=settled)
+            elif what == "unreadable":
+                self._unreadable(first, last, recovery.unreadable)
 
     def _missing(self, first: int, last: int, *, settled: bool) -> None:
-        self._report.missing.append((first, last))
-        what = f"record {first} is" if first == last else f"records {first} to {last} are"
+        verb = "is" if first == last else "are"
         why = "nothing is on its way any more" if settled else "a checkpoint says that the broker had them"
         listed = self._listed_absent.get(first)
         expected = listed.hex() if listed is not None and first == last else None
-        self._fault("missing", first, f"{what} missing: {why}", expected=expected)
+        self._fault("missing", first, f"{in_words(first, last)} {verb} missing: {why}", expected=expected)
+
+    def _unreadable(self, first: int, last: int, ranges: list[str]) -> None:
+        where = f" (segment:from-to {bytes_in_words(ranges)})" if ranges else ""
+        message = (
+            f"the broker does not have {in_words(first, last)}, which had been accepted: that part of the "
+            f"journal cannot be read any more{where}"
+        )
+        self._fault("unreadable", first, message)
 
     def _judge_chain(self, ordered: list[tuple[int, CheckpointEvent]]) -> None:
         """Each checkpoint continues where the one before it ended; one between them may not have come yet."""
@@ -277,7 +341,7 @@ class _Stream:
             first = checkpoint.first_sequence
             if first != next_listed:
                 unbroken = False
-                if first < next_listed or not self._may_come(previous + 1, sequence - 1):
+                if first < next_listed or not self._is_explained(previous + 1, sequence - 1):
                     message = (
                         f"checkpoint {sequence} lists records from {first} on, but after the one before it "
                         f"{next_listed} is next"
@@ -289,23 +353,42 @@ class _Stream:
             if unbroken:
                 report.sealed_to = next_listed - 1
 
-    def _may_come(self, first: int, last: int) -> bool:
-        """True when a record from first to last is awaited or withheld."""
+    def _is_explained(self, first: int, last: int) -> bool:
+        """True when the absence of a checkpoint from first to last is known for what it is."""
         report = self._report
-        return any(a <= last and b >= first for a, b in report.awaited) or any(
-            first <= number <= last for number in report.withheld
-        )
+        absent = (*report.awaited, *report.unaccounted, *report.unreadable)
+        return overlaps(absent, first, last) or any(first <= number <= last for number in report.withheld)
 
-    def _judge_end(self, ordered: list[tuple[int, CheckpointEvent]]) -> None:
+    def _judge_end(self, ordered: list[tuple[int, CheckpointEvent]], known_to: int) -> int:
+        """Whether anything comes after the closing checkpoint; the last sequence that there should be."""
         report = self._report
         closing = [sequence for sequence, checkpoint in ordered if checkpoint.reason == "close"]
         report.closed = bool(closing)
-        after = sorted(n for n in self._held if closing and n > closing[0])
+        if not closing:
+            return max(report.last_sequence, known_to)
+        after = sorted(n for n in self._held if n > closing[0])
         if after:
             message = (
                 f"{len(after)} records, from {after[0]} on, come after the closing checkpoint {closing[0]}"
             )
             self._fault("after_close", after[0], message, self._held[after[0]])
+        if known_to > report.last_sequence:
+            message = (
+                f"another stream says that this one goes on to record {known_to}, behind its closing "
+                f"checkpoint {closing[0]}"
+            )
+            self._fault("recovery", known_to, message)
+        return report.last_sequence
+
+    def _judge_proof(
+        self, ordered: list[tuple[int, CheckpointEvent]], about: Statements, recovery: Recovery
+    ) -> None:
+        """Which records nothing lists."""
+        listed = [(c.first_sequence, min(c.first_sequence + len(c.entries), n) - 1) for n, c in ordered]
+        listed += recovery.runs
+        listed += [(naming.sequence, naming.sequence) for naming in about.namings]
+        listed += [(n, n) for n, c in ordered if c.reason == "close"]
+        self._report.unproven = outside(sorted(self._held), joined(listed))
 
 
 def _service(resource: str) -> str | None:
@@ -315,7 +398,3 @@ def _service(resource: str) -> str | None:
     except (ValueError, RecursionError, KeyError, TypeError):
         return None
     return name if isinstance(name, str) else None
-
-
-def _where(place: _Place) -> str:
-    return f"{place.topic} [{place.partition}] offset {place.offset}"

@@ -23,7 +23,7 @@ from auditwire.cli.demo_agent import DemoAgent
 from auditwire.cli.output import Output
 from auditwire.delivery.health import Health
 from auditwire.events import EVENT_TYPES
-from auditwire.reading import Reader, Record
+from auditwire.reading import Reader, Record, StreamReport
 from auditwire.testing import EmbeddedBroker
 
 if TYPE_CHECKING:
@@ -170,6 +170,19 @@ def test_a_record_that_is_missing_is_a_fault_and_those_behind_it_are_shown(
     events, summary = json_lines(capsys)
     assert [event["sequence"] for event in events] == [*range(7), *range(8, 48)]
     assert (summary["verdict"], summary["stream"]["missing"], summary["lost"]) == ("fault", [[7, 7]], 0)
+
+
+def test_people_see_that_a_stream_was_recovered_and_what_cannot_be_proven(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = StreamReport(stream_id="s", verdict="recovered", records=9, checkpoints=2, notes=["a note"])
+    monkeypatch.setattr("auditwire.reading.check_streams", lambda *_, **__: [report])
+    assert run(["demo"]) == 1, "the demo closes its stream: anything else is not what it should show"
+    out = capsys.readouterr().out
+    assert (
+        "✗ stream not closed, and recovered from its journal: 9 records, 2 checkpoints, none missing" in out
+    )
+    assert "  a note" in out
 
 
 def test_people_see_what_is_wrong(without: Callable[[int], None], capsys: pytest.CaptureFixture[str]) -> None:

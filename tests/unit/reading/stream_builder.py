@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from auditwire.events import AuditEvent, CheckpointEvent, TurnStartEvent
+from auditwire.events import AuditEvent, CheckpointEvent, RecoveryEvent, TurnStartEvent
 from auditwire.reading import Record
-from auditwire.stream import Ledger, type_key
+from auditwire.stream import Ledger, pack_entry, type_key
 from auditwire.wire import (
     FastavroEncoder,
     decode,
@@ -22,7 +22,7 @@ from auditwire.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from auditwire.stream import Reason
 
@@ -75,14 +75,20 @@ class StreamBuilder:
         stream_id: Its id.
         framing: Of every record.
         opened: False leaves out the opening checkpoint.
+        previous: What the opening checkpoint names.
     """
 
     def __init__(
-        self, stream_id: str = STREAM, *, framing: str = "single-object", opened: bool = True
+        self,
+        stream_id: str = STREAM,
+        *,
+        framing: str = "single-object",
+        opened: bool = True,
+        previous: Sequence[str] = (),
     ) -> None:
         self.stream_id = stream_id
         self.framing = framing
-        self.ledger = Ledger(trail="audit", resource='{"service.name":"svc"}')
+        self.ledger = Ledger(trail="audit", resource='{"service.name":"svc"}', previous=previous)
         self.records: list[Record] = []
         self.now_us = OPENED_US
         if opened:
@@ -113,6 +119,53 @@ class StreamBuilder:
         )
         self.ledger.listed(event, 0.0)
         self.add(event)
+        return self
+
+    def adopt(
+        self,
+        orphan: StreamBuilder,
+        *,
+        first: int,
+        last: int,
+        without: Iterable[int] = (),
+        part: int = 4_000,
+        unreadable: Sequence[str] = (),
+        machine_restarted: bool = False,
+    ) -> StreamBuilder:
+        """Recovery records about an orphan of whose journal the records from first to last can be read.
+
+        Args:
+            orphan: The stream, as it was written.
+            first: The first record that the orphan's checkpoints do not list.
+            last: The last one that can be read.
+            without: Those between that cannot be read.
+            part: So many entries are in one recovery record at most.
+            unreadable: The ranges of bytes.
+            machine_restarted: As in the record.
+        """
+        readable = [n for n in range(first, last + 1) if n not in {*without}]
+        parts: list[list[int]] = []
+        for number in readable:
+            if parts and parts[-1][-1] == number - 1 and len(parts[-1]) < part:
+                parts[-1].append(number)
+            else:
+                parts.append([number])
+        for numbers in parts or [[]]:
+            types = sorted({orphan.records[n].type_key for n in numbers})
+            self.add(
+                RecoveryEvent(
+                    orphan_stream=orphan.stream_id,
+                    last_sequence=last,
+                    first_sequence=numbers[0] if numbers else 0,
+                    entries=[
+                        pack_entry(types.index(record.type_key), record.digest)
+                        for record in (orphan.records[n] for n in numbers)
+                    ],
+                    types=types,
+                    unreadable=list(unreadable),
+                    machine_restarted=machine_restarted,
+                )
+            )
         return self
 
     def close(self) -> StreamBuilder:

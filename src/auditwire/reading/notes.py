@@ -1,0 +1,56 @@
+"""What cannot be proven of a recovered stream, in sentences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from auditwire.reading.ranges import in_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from auditwire.reading.report import StreamReport
+
+__all__ = ["bytes_in_words", "notes_on"]
+
+_CHANGED = "whether changes were made cannot be told"
+_SHOWN = 5  # ranges of bytes that a sentence names
+
+
+def bytes_in_words(ranges: Sequence[str]) -> str:
+    """The first few ranges of bytes, ``segment:from-to``, and how many more there are."""
+    more = len(ranges) - _SHOWN
+    return ", ".join(ranges[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def notes_on(report: StreamReport, unreadable: Sequence[str]) -> Iterator[str]:
+    """The sentences; none for a stream that no recovery record speaks of, or that was closed after all.
+
+    Args:
+        report: The finished report.
+        unreadable: Ranges of bytes of its journal that could not be read, ``segment:from-to``.
+    """
+    if not report.recoveries or report.verdict == "complete":
+        return
+    end = report.recovered_to
+    journal = f"record {end}, the last readable one in the journal" if end >= 0 else "the empty journal's end"
+    for first, last in report.unproven:
+        if first <= end:
+            yield f"no checkpoint and no recovery record lists {in_words(first, min(last, end))}: {_CHANGED}"
+        if last > end:
+            yield f"nothing lists {in_words(max(first, end + 1), last)}, behind {journal}: {_CHANGED}"
+    for first, last in report.unaccounted:
+        yield (
+            f"nothing is known of {in_words(first, last)}, behind {journal}: lost with the journal's end, or "
+            "removed from the broker"
+        )
+    if unreadable:
+        yield (
+            f"bytes of the journal could not be read (segment:from-to {bytes_in_words(unreadable)}): whether "
+            f"they held records behind {journal}, cannot be told"
+        )
+    if report.machine_restarted:
+        yield (
+            f"the machine was restarted before the journal was read: whether more had been accepted behind "
+            f"{journal}, after its last sync, cannot be told"
+        )

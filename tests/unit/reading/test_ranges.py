@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditwire.reading.ranges import Range, cut, gaps_between, in_words, joined, outside, overlaps
+
+ranges = st.lists(st.tuples(st.integers(-5, 40), st.integers(-5, 40)), max_size=8)
+numbers = st.sets(st.integers(-5, 40)).map(sorted)
+
+
+def members(some: list[Range]) -> set[int]:
+    return {n for first, last in some for n in range(first, last + 1)}
+
+
+def is_canonical(some: list[Range]) -> bool:
+    """In order, none empty, none that touches the next."""
+    return all(first <= last for first, last in some) and all(a[1] + 1 < b[0] for a, b in pairwise(some))
+
+
+@given(ranges)
+def test_joined_ranges_have_the_same_members_in_as_few_ranges_as_possible(some: list[Range]) -> None:
+    out = joined(some)
+    assert members(out) == members(some)
+    assert is_canonical(out)
+
+
+@given(st.tuples(st.integers(0, 40), st.integers(0, 40)).map(sorted), numbers)
+def test_a_cut_range_keeps_its_members_and_begins_anew_at_every_edge(
+    ends: list[int], edges: list[int]
+) -> None:
+    first, last = ends
+    pieces = list(cut((first, last), edges))
+    assert sorted(members(pieces)) == list(range(first, last + 1))
+    assert {a for a, _ in pieces} == {first} | {edge for edge in edges if first < edge <= last}
+
+
+@given(numbers, st.integers(-1, 45))
+def test_gaps_and_taken_numbers_are_everything_up_to_the_end(taken: list[int], end: int) -> None:
+    taken = [n for n in taken if n <= end]
+    gaps = list(gaps_between(taken, end))
+    assert members(gaps) == set(range(end + 1)) - set(taken)
+    assert is_canonical(gaps)
+
+
+@given(numbers, ranges)
+def test_numbers_outside_are_those_in_none_of_the_ranges(some: list[int], within: list[Range]) -> None:
+    out = outside(some, joined(within))
+    assert members(out) == set(some) - members(within)
+    assert is_canonical(out)
+
+
+@given(ranges.map(joined), st.integers(-5, 40), st.integers(0, 10))
+def test_overlap_is_a_common_member(some: list[Range], first: int, length: int) -> None:
+    last = first + length
+    assert overlaps(some, first, last) == bool(members(some) & set(range(first, last + 1)))
+
+
+def test_one_record_and_several_are_named_differently() -> None:
+    assert (in_words(3, 3), in_words(3, 5)) == ("record 3", "records 3 to 5")
