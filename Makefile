@@ -9,7 +9,7 @@ TALLY := .cache/tally
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs format clean
+.PHONY: help demo test chaos check docs format clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -27,6 +27,9 @@ test: $(VENV)/.dev ## all tests, on the best broker that this machine has
 	@$(BIN)/coverage report --fail-under=$(COVERAGE)
 	@echo "== integration tests =="
 	@AUDITWIRE_TEST_TALLY=$(TALLY) $(BIN)/python -m pytest tests/integration tests/rig $(ARGS)
+
+chaos: $(VENV)/.dev ## every fault on three brokers in containers, and the table (ARGS="--fault-table FILE")
+	@AUDITWIRE_TEST_TIER=container $(BIN)/python -m pytest tests/integration/test_chaos.py --all-faults $(ARGS)
 
 check: $(VENV)/.dev ## lint, format, types, order of imports
 	@$(BIN)/ruff check

@@ -173,28 +173,35 @@ class Ends:
 
 
 @dataclass(frozen=True)
-class OutageRow:
+class FaultRow:
     """One line of the table.
 
     Attributes:
-        outage: What happened to the broker.
-        emitted: Calls of emit.
-        accepted: Those that returned.
-        refused: Those that raised JournalFull.
+        fault: What happened.
+        accepted: Calls of emit that returned.
+        refused: Calls of emit that raised.
         delivered: Different events that stand on the broker.
         lost: Events that were accepted and do not stand there.
-        duplicates: Records that stand there once more.
-        seconds: How long the broker was away.
+        duplicates: Records that stand there once more; a reader that deduplicates drops them.
+        stall_ms: The longest call of emit, in the whole run.
+        lasted: Seconds from the fault's beginning to its end.
+        recovery: Seconds from its end until all that was accepted until then was acknowledged.
     """
 
-    outage: str
-    emitted: int
+    fault: str
     accepted: int
     refused: int
     delivered: int
     lost: int
     duplicates: int
-    seconds: float
+    stall_ms: float
+    lasted: float
+    recovery: float
+
+    def cells(self) -> list[str]:
+        counts = (self.accepted, self.refused, self.delivered, self.lost, self.duplicates)
+        times = (self.stall_ms, self.lasted, self.recovery)
+        return [self.fault, *(f"{count:,}" for count in counts), *(f"{number:.1f}" for number in times)]
 
 
 # -- processes ----------------------------------------------------------------------------------------------

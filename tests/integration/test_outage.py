@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from emit_support import QUICK, OutageRow, assert_complete, collector, read_all, until
+from emit_support import QUICK, FaultRow, assert_complete, collector, read_all, until
 
 from auditwire import JournalFull, KafkaCollector
 from auditwire.events import LossEvent, ToolCallAttemptEvent, TurnStartEvent
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rig.broker import Broker
     from rig.container import KafkaCluster
 
-pytest_plugins = ["outage_report"]
+pytest_plugins = ["fault_report"]
 
 
 class Agents:
@@ -63,19 +63,27 @@ class Agents:
             thread.join()
 
 
-def row_of(outage: str, agents: Agents, trail: Trail, seconds: float) -> OutageRow:
+def row_of(fault: str, agents: Agents, trail: Trail, lasted: float, recovery: float) -> FaultRow:
     delivered = {r.event.event_id for r in trail.events}
     assert delivered <= {*agents.accepted}  # nothing that emit refused, or that nobody emitted
-    return OutageRow(
-        outage=outage,
-        emitted=len(agents.accepted) + len(agents.refused),
+    return FaultRow(
+        fault=fault,
         accepted=len(agents.accepted),
         refused=len(agents.refused),
         delivered=len(delivered),
         lost=len({*agents.accepted} - delivered),
         duplicates=trail.duplicates,
-        seconds=seconds,
+        stall_ms=agents.slowest * 1_000,
+        lasted=lasted,
+        recovery=recovery,
     )
+
+
+def recovered(kafka: KafkaCollector, agents: Agents) -> float:
+    """Seconds until what has been accepted by now is delivered."""
+    start, mark = time.monotonic(), len(agents.accepted)
+    until(lambda: kafka.health().delivered >= mark, "what waited is delivered", 60)
+    return time.monotonic() - start
 
 
 def kill(broker: Broker, during: Callable[[], None]) -> None:
@@ -105,10 +113,10 @@ OUTAGES: dict[str, tuple[int, Callable[[Broker, Callable[[], None]], None]]] = {
 
 @pytest.mark.parametrize("outage", OUTAGES)
 def test_what_is_accepted_before_during_and_after_an_outage_is_delivered(
-    faulty_broker: Broker, prefix: str, outage: str, outage_table: Callable[[OutageRow], None]
+    faulty_broker: Broker, prefix: str, outage: str, fault_table: Callable[[FaultRow], None]
 ) -> None:
     kafka = collector(faulty_broker, prefix)
-    away = 0.0
+    away = recovery = 0.0
     with Agents(kafka) as agents:
         times, break_it = OUTAGES[outage]
         for _ in range(times):
@@ -119,14 +127,13 @@ def test_what_is_accepted_before_during_and_after_an_outage_is_delivered(
                 faulty_broker, lambda: until(lambda: kafka.health().pending_records > 3_000, "events wait")
             )
             away += time.monotonic() - start
-            mark = len(agents.accepted)
-            until(lambda: kafka.health().delivered > mark, "what waited is delivered")  # noqa: B023 - as above
+            recovery = max(recovery, recovered(kafka, agents))
     kafka.flush(60)
     health = kafka.health()
     kafka.close()
     trail = read_all(faulty_broker.bootstrap, prefix)
-    row = row_of(outage, agents, trail, away)
-    outage_table(row)
+    row = row_of(outage, agents, trail, away, recovery)
+    fault_table(row)
     assert (row.lost, row.refused) == (0, 0)
     assert row.accepted == health.accepted == health.delivered == row.delivered
     assert (health.lost, health.quarantined, health.parked, health.faults) == ({}, {}, {}, 0)
@@ -135,7 +142,7 @@ def test_what_is_accepted_before_during_and_after_an_outage_is_delivered(
 
 
 def test_an_outage_beyond_the_journals_room_is_accounted_for_to_the_last_event(
-    faulty_broker: Broker, prefix: str, outage_table: Callable[[OutageRow], None]
+    faulty_broker: Broker, prefix: str, fault_table: Callable[[FaultRow], None]
 ) -> None:
     kafka = collector(faulty_broker, prefix, journal_bytes=2 << 20, on_full="drop_newest")
     with Agents(kafka) as agents:
@@ -146,15 +153,17 @@ def test_an_outage_beyond_the_journals_room_is_accounted_for_to_the_last_event(
         assert "journal_full" in kafka.health().lost
         faulty_broker.start_again()
         away = time.monotonic() - start
-        mark, refused = len(agents.accepted), len(agents.refused)
+        refused = len(agents.refused)
+        recovery = recovered(kafka, agents)
+        mark = len(agents.accepted)
         until(lambda: kafka.health().delivered > mark + 1_000, "events are delivered again")
     kafka.flush(60)
     health = kafka.health()
     kafka.close()
     assert refused <= len(agents.refused)
     trail = read_all(faulty_broker.bootstrap, prefix)
-    row = row_of("killed, journal of 2 MiB, drop_newest", agents, trail, away)
-    outage_table(row)
+    row = row_of("killed, journal of 2 MiB, drop_newest", agents, trail, away, recovery)
+    fault_table(row)
     assert row.lost == 0
     assert row.delivered == row.accepted == health.accepted
     assert health.lost == {"journal_full": row.refused}
@@ -234,7 +243,7 @@ def test_closing_while_the_broker_is_away_ends_in_time_and_closing_as_it_comes_b
 
 
 def test_one_broker_killed_of_three_costs_nothing(
-    kafka_cluster: KafkaCluster, prefix: str, outage_table: Callable[[OutageRow], None]
+    kafka_cluster: KafkaCluster, prefix: str, fault_table: Callable[[FaultRow], None]
 ) -> None:
     kafka = KafkaCollector(kafka_cluster.bootstrap, prefix=prefix, config=QUICK)
     with Agents(kafka) as agents:
@@ -244,12 +253,13 @@ def test_one_broker_killed_of_three_costs_nothing(
         mark = len(agents.accepted)
         until(lambda: kafka.health().delivered > mark + 2_000, "events are delivered by the others", 60)
         away = time.monotonic() - start
+        recovery = recovered(kafka, agents)
     kafka.flush(60)
     kafka.close()
     health = kafka.health()
     trail = read_all(kafka_cluster.bootstrap, prefix)
-    row = row_of("one of three brokers killed", agents, trail, away)
-    outage_table(row)
+    row = row_of("one of three brokers killed", agents, trail, away, recovery)
+    fault_table(row)
     assert (row.lost, row.refused) == (0, 0)
     assert row.delivered == row.accepted == health.delivered
     assert health.faults == 0

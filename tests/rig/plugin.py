@@ -81,6 +81,12 @@ def needs(item: pytest.Item) -> frozenset[str] | None:
     return frozenset(marks).union(*(FIXTURES[name] for name in fixtures))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("auditwire's test broker")
+    group.addoption("--all-faults", action="store_true", help="also the faults that take long: `make chaos`")
+    group.addoption("--fault-table", metavar="FILE", help="write the table of faults to FILE, as Markdown")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "needs(capability, ...): what the test asks of the broker; see rig.broker"

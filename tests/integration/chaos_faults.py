@@ -1,0 +1,227 @@
+"""The faults of `test_chaos`: each is begun, holds while events are emitted, and is ended.
+
+A fault is a context manager over a :class:`Stage`: its block runs while the fault holds. Every fault leaves
+the cluster as it found it, also when the test fails.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # not all in its __all__
+    AclOperation,
+    AdminClient,
+)
+from emit_support import QUICK, until
+
+from rig.secure import ADMIN, Users
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from rig.container import KafkaCluster, KafkaNode
+    from rig.load import Load
+    from rig.proxy import Proxy
+
+SETTLED = 90.0
+"""Seconds that the cluster may take until every replica is in sync again."""
+
+RIGHTS = (AclOperation.CREATE, AclOperation.WRITE, AclOperation.DESCRIBE)
+PASSWORD = "right"
+
+
+class Stage:
+    """A cluster, the user that emits and its topics.
+
+    Attributes:
+        cluster: Three brokers with TLS, users and ACLs; a further listener of each is behind a proxy.
+        users: Its users and ACLs.
+        prefix: The topics' prefix.
+        user: Who emits.
+        load: The emitting process; a fault may replace it.
+    """
+
+    load: Load
+
+    def __init__(self, cluster: KafkaCluster, secrets: Path, prefix: str) -> None:
+        self.cluster = cluster
+        self.users = Users(cluster, secrets)
+        self.prefix = prefix
+        self.user = f"u-{prefix}"
+        self.users.add_user(self.user, PASSWORD)
+        self.allow()
+        # asked of whichever broker is up, at a pace that suits tests
+        self.admin = AdminClient({**self.reading, **QUICK, "log_level": 0})
+
+    def allow(self) -> None:
+        self.users.allow(self.user, f"{self.prefix}.", *RIGHTS, prefix=True)
+
+    def emitting(self, *, password: str = PASSWORD, proxied: bool = False) -> dict[str, Any]:
+        """librdkafka's settings for the process that emits: through the proxies, or with TLS and a login."""
+        if proxied:
+            return {"bootstrap.servers": self.cluster.proxied, **QUICK}
+        return {**self.users.client(self.user, password), **QUICK}
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """librdkafka's settings for whoever may read everything, past the proxies."""
+        return self.users.client(*ADMIN, mechanism="PLAIN")
+
+    def topic(self, event_type: str) -> str:
+        return f"{self.prefix}.{event_type.replace('_', '-')}"
+
+    def leader(self) -> KafkaNode:
+        """The node that leads a partition of a topic that is being written."""
+        topic = self.topic("turn_start")
+        return self.cluster.nodes[
+            self.admin.list_topics(topic, timeout=10).topics[topic].partitions[0].leader
+        ]
+
+    def settled(self) -> bool:
+        """True when all brokers are there and every replica of the topics is in sync."""
+        found = self.admin.list_topics(timeout=10)
+        topics = [topic for name, topic in found.topics.items() if name.startswith(f"{self.prefix}.")]
+        return len(found.brokers) == len(self.cluster.nodes) and all(
+            len(partition.isrs) == len(partition.replicas)
+            for topic in topics
+            for partition in topic.partitions.values()
+        )
+
+    def settle(self) -> None:
+        until(self.settled, "every replica is in sync", SETTLED)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One line of the table.
+
+    Attributes:
+        name: What happens.
+        hold: The fault, for as long as its block runs.
+        events: How many events are accepted while it holds, at least.
+        proxied: The process that emits goes through the proxies.
+        password: What it logs in with at first.
+        quick: CI runs it, too.
+    """
+
+    name: str
+    hold: Callable[[Stage], AbstractContextManager[None]]
+    events: int = 6_000
+    proxied: bool = False
+    password: str = PASSWORD
+    quick: bool = False
+
+
+# -- nodes ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def leader_killed(stage: Stage) -> Iterator[None]:
+    node = stage.leader()
+    node.kill()
+    try:
+        yield
+    finally:
+        node.start_again()
+
+
+@contextmanager
+def rolling_restart(stage: Stage) -> Iterator[None]:
+    for node in stage.cluster.nodes.values():
+        node.shut_down()
+        node.start_again()
+        stage.settle()  # the next one goes only when this one is back in sync, as operators do it
+    yield
+
+
+@contextmanager
+def leader_paused(stage: Stage) -> Iterator[None]:
+    node = stage.leader()
+    node.pause()
+    try:
+        yield
+    finally:
+        node.unpause()
+
+
+@contextmanager
+def leader_disconnected(stage: Stage) -> Iterator[None]:
+    node = stage.leader()
+    node.disconnect()
+    try:
+        yield
+    finally:
+        node.connect()
+
+
+@contextmanager
+def two_nodes_down(stage: Stage) -> Iterator[None]:
+    """Fewer in sync than an acknowledgement asks for, and no majority of controllers."""
+    down = [node for node in stage.cluster.nodes.values() if node is not stage.leader()]
+    for node in down:
+        node.kill()
+    try:
+        yield
+    finally:
+        for node in down:
+            node.start_again()
+
+
+# -- the network ------------------------------------------------------------------------------------------
+
+
+def on_all_proxies(begin: Callable[[Proxy], None]) -> Callable[[Stage], AbstractContextManager[None]]:
+    @contextmanager
+    def hold(stage: Stage) -> Iterator[None]:
+        for proxy in stage.cluster.proxies:
+            begin(proxy)
+        try:
+            yield
+        finally:
+            for proxy in stage.cluster.proxies:
+                proxy.heal()
+
+    return hold
+
+
+# -- topics, rights, passwords ----------------------------------------------------------------------------
+
+
+@contextmanager
+def acl_revoked(stage: Stage) -> Iterator[None]:
+    stage.users.revoke(stage.user)
+    try:
+        yield
+    finally:
+        stage.allow()
+
+
+@contextmanager
+def wrong_password(stage: Stage) -> Iterator[None]:
+    """From the start on."""
+    yield
+    stage.load.login(stage.user, PASSWORD)
+
+
+FAULTS = [
+    Fault("leader killed with -9, started again", leader_killed, quick=True),
+    Fault("rolling restart of all three nodes", rolling_restart, events=0),
+    Fault("leader frozen and released", leader_paused, events=15_000),
+    Fault("leader's network disconnected", leader_disconnected, events=15_000),
+    Fault("two of three nodes killed: below min ISR", two_nodes_down, events=10_000, quick=True),
+    Fault("latency of 200 ms", on_all_proxies(lambda proxy: proxy.slow(0.1)), proxied=True),
+    Fault("connections cut, and refused", on_all_proxies(lambda proxy: proxy.cut()), proxied=True),
+    Fault(
+        "connections reset all the time",
+        on_all_proxies(lambda proxy: proxy.reset()),
+        proxied=True,
+        quick=True,
+    ),
+    Fault("black hole", on_all_proxies(lambda proxy: proxy.swallow()), events=15_000, proxied=True),
+    Fault("ACL revoked and restored", acl_revoked, quick=True),
+    Fault("wrong password, then the right one", wrong_password, password="wrong"),
+]
