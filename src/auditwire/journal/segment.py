@@ -54,6 +54,7 @@ the machine in a mapping, so machines whose byte order differs do not map at all
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -86,6 +87,8 @@ __all__ = [
     "pack",
     "pack_record",
     "payload_size_limit",
+    "read_around",
+    "words_of",
 ]
 
 MAGIC = b"AWJSEG\r\n"
@@ -113,6 +116,7 @@ MAX_INFO = 1 << 20
 WINDOW = 1 << 18
 """Bytes that a plain read of records asks for."""
 
+_BLOCK = 4096
 _PARKED_FLAG = 1
 _TRACE = 55
 _KINDS = 1024
@@ -142,6 +146,33 @@ class SegmentDamaged(AuditwireError):  # noqa: N818 - a state of the file
 def aligned(count: int) -> int:
     """The next multiple of 8."""
     return count + 7 & ~7
+
+
+def read_around(file: File, offset: int, count: int) -> bytes:
+    """As `File.read`, with zeros where the medium cannot give a block (EIO): the others are still there."""
+    try:
+        return file.read(offset, count)
+    except OSError as error:
+        if error.errno != errno.EIO or count <= _BLOCK:
+            if error.errno != errno.EIO:
+                raise
+            return bytes(max(0, min(count, file.size() - offset)))
+    parts = []
+    while count > 0:
+        part = read_around(file, offset, min(count, _BLOCK - offset % _BLOCK))
+        parts.append(part)
+        offset += len(part)
+        count = count - len(part) if part else 0
+    return b"".join(parts)
+
+
+def words_of(data: bytes) -> memoryview | array[int]:
+    """The numbers of 8 bytes each that these bytes are; their count must be a multiple of 8."""
+    if _NATIVE:
+        return memoryview(data).cast("Q")
+    words = array("Q", data)  # pragma: no cover - see the module
+    words.byteswap()  # pragma: no cover
+    return words  # pragma: no cover
 
 
 def pack(draft: Draft, sequence: int, fingerprint: bytes) -> bytes:
@@ -482,14 +513,14 @@ class Segment:
         if offset + WORD > self._end:
             return 0
         if self._words is None:
-            raw = self._file.read(offset, WORD)
+            raw = read_around(self._file, offset, WORD)
             return int.from_bytes(raw, "little") if len(raw) == WORD else 0
         return self._words[offset >> 3]
 
     def read(self, offset: int, count: int) -> bytes:
         """Bytes as they are, fewer at the end of the file; OSError only where it is not mapped."""
         if self._map is None:
-            return self._file.read(offset, count)
+            return read_around(self._file, offset, count)
         return self._map[offset : offset + count]
 
     def load(self, offset: int, *, verify: bool, origin: object = None) -> tuple[Record, int]:
@@ -602,13 +633,9 @@ class Segment:
         return records, offset
 
     def _window(self, offset: int, count: int) -> tuple[bytes, memoryview | array[int]]:
-        data = self._file.read(offset, min(count, self._end - offset)) if offset < self._end else b""
+        data = read_around(self._file, offset, max(0, min(count, self._end - offset)))
         data = data[: len(data) & ~7]
-        if _NATIVE:
-            return data, memoryview(data).cast("Q")
-        words = array("Q", data)  # pragma: no cover - see the module
-        words.byteswap()  # pragma: no cover
-        return data, words  # pragma: no cover
+        return data, words_of(data)
 
     def _damage(self, offset: int) -> SegmentDamaged:
         """Why there is no record here."""
@@ -650,7 +677,7 @@ def _description(path: str, raw: bytes) -> dict[str, Any]:
 
 
 def _read_header(file: File, path: str, size: int) -> tuple[tuple[Any, ...], bytes]:
-    raw = file.read(0, HEADER_SIZE)
+    raw = read_around(file, 0, HEADER_SIZE)
     if len(raw) < HEADER_SIZE:
         raise SegmentDamaged("truncated", f"{path}: {size} bytes are less than a header")
     header = HEADER.unpack_from(raw)
@@ -663,7 +690,7 @@ def _read_header(file: File, path: str, size: int) -> tuple[tuple[Any, ...], byt
         )
     if length > min(MAX_INFO, size - HEADER_SIZE):
         raise SegmentDamaged("truncated", f"{path}: a description of {length} bytes does not fit")
-    info = file.read(HEADER_SIZE, length)
+    info = read_around(file, HEADER_SIZE, length)
     if crc32(info, crc32(raw[: HEADER.size])) != int.from_bytes(raw[HEADER.size :], "little"):
         raise SegmentDamaged("checksum", f"{path}: the checksum of the header of segment {number} differs")
     return header, info
