@@ -238,11 +238,17 @@ class RealFile:
         self._fd = descriptor
         self._naming = _Naming(path)
 
+    @property
+    def _open(self) -> int:
+        if self._fd < 0:  # mmap would take it for memory without a file, and others raise a ValueError
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF), self.path)
+        return self._fd
+
     def reserve(self, size: int) -> None:
         with self._naming:
             if hasattr(os, "posix_fallocate"):  # pragma: no branch - not on macOS
                 try:
-                    os.posix_fallocate(self._fd, 0, size)
+                    os.posix_fallocate(self._open, 0, size)
                 except OSError as error:
                     if error.errno not in _REFUSED:
                         raise
@@ -262,13 +268,13 @@ class RealFile:
         with self._naming:
             if size <= 0:  # mmap would take 0 for the whole file
                 raise ValueError(f"{self.path}: cannot map {size} bytes")
-            return mmap.mmap(self._fd, size, access=access)
+            return mmap.mmap(self._open, size, access=access)
 
     def read(self, offset: int, count: int) -> bytes:
         with self._naming:
-            data = os.pread(self._fd, count, offset)
+            data = os.pread(self._open, count, offset)
             while len(data) < count:
-                more = os.pread(self._fd, count - len(data), offset + len(data))
+                more = os.pread(self._open, count - len(data), offset + len(data))
                 if not more:
                     break
                 data += more
@@ -278,25 +284,25 @@ class RealFile:
         with self._naming, memoryview(data) as rest:
             done = 0
             while done < len(rest):
-                done += os.pwrite(self._fd, rest[done:], offset + done)
+                done += os.pwrite(self._open, rest[done:], offset + done)
 
     def truncate(self, size: int) -> None:
         with self._naming:
-            os.ftruncate(self._fd, size)
+            os.ftruncate(self._open, size)
 
     def sync(self) -> None:
         with self._naming:
             if hasattr(os, "fdatasync"):
-                os.fdatasync(self._fd)
+                os.fdatasync(self._open)
             else:  # pragma: no cover - macOS
-                os.fsync(self._fd)
+                os.fsync(self._open)
 
     def lock(self) -> bool:
         if sys.platform == "win32":  # pragma: no cover - there is no disk journal on Windows
             raise OSError(errno.ENOSYS, "no flock on this platform", self.path)
         try:
             with self._naming:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._open, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
@@ -304,15 +310,15 @@ class RealFile:
     def unlock(self) -> None:
         if sys.platform != "win32":  # pragma: no branch - there is no disk journal on Windows
             with self._naming:
-                fcntl.flock(self._fd, fcntl.LOCK_UN)
+                fcntl.flock(self._open, fcntl.LOCK_UN)
 
     def size(self) -> int:
         with self._naming:
-            return os.fstat(self._fd).st_size
+            return os.fstat(self._open).st_size
 
     def inode(self) -> tuple[int, int]:
         with self._naming:
-            status = os.fstat(self._fd)
+            status = os.fstat(self._open)
         return status.st_dev, status.st_ino
 
     def close(self) -> None:
