@@ -71,6 +71,7 @@ from auditwire.events import (
 from auditwire.render_digest import DigestKey
 
 if TYPE_CHECKING:
+    from auditwire.collectors.journal import JournalCollector
     from auditwire.collectors.kafka import KafkaCollector
     from auditwire.collectors.otel import OTelCollector
     from auditwire.delivery.topics import TopicSettings
@@ -102,6 +103,7 @@ __all__ = [
     "HookMutationEvent",
     "InMemoryCollector",
     "JSONLSinkCollector",
+    "JournalCollector",
     "JournalFull",
     "KafkaCollector",
     "LossEvent",
@@ -135,6 +137,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "JournalCollector": "auditwire.collectors.journal",
     "KafkaCollector": "auditwire.collectors.kafka",
     "OTelCollector": "auditwire.collectors.otel",
     "Reader": "auditwire.reading",

@@ -42,7 +42,8 @@ def from_env(environ: Mapping[str, str] | None = None) -> AuditEmitter:
             ...
 
     ``AUDITWIRE_BOOTSTRAP_SERVERS=broker:9092`` is enough for Kafka, ``AUDITWIRE_JSONL_PATH=audit.jsonl`` for
-    a file, ``AUDITWIRE_DISABLED=1`` for nothing at all. Where nothing says where events go, that is an error:
+    a file, ``AUDITWIRE_JOURNAL=directory`` for a journal that another process forwards,
+    ``AUDITWIRE_DISABLED=1`` for nothing at all. Where nothing says where events go, that is an error:
     a service that was deployed without its settings must not look audited. All variables:
     ``docs/guides/configure.md``.
 
@@ -87,6 +88,8 @@ def _collector(values: dict[str, Any]) -> AuditCollector:
         return _kafka(values, properties)
     if chosen == "jsonl":
         return _jsonl(values["jsonl_path"])
+    if chosen == "journal":
+        return _journal(values)
     return InMemoryCollector() if chosen == "memory" else NullCollector()
 
 
@@ -101,10 +104,13 @@ def _described(values: Mapping[str, Any], properties: Mapping[str, str]) -> str:
         return "kafka"
     if values["jsonl_path"]:
         return "jsonl"
+    if values["journal"]:
+        return "journal"
     raise ConfigurationError(
         "AUDITWIRE_COLLECTOR",
         "nothing says where audit events go: set AUDITWIRE_BOOTSTRAP_SERVERS=host:port for Kafka, "
-        "AUDITWIRE_JSONL_PATH=file for JSON lines, or AUDITWIRE_DISABLED=1 for no audit trail",
+        "AUDITWIRE_JSONL_PATH=file for JSON lines, AUDITWIRE_JOURNAL=directory for a journal that another "
+        "process forwards, or AUDITWIRE_DISABLED=1 for no audit trail",
     )
 
 
@@ -117,6 +123,21 @@ def _jsonl(path: str | None) -> AuditCollector:
         return JSONLSinkCollector(sys.stdout if path == "-" else path)
     except ConfigurationError as error:
         raise ConfigurationError("AUDITWIRE_JSONL_PATH", _message(error)) from error
+
+
+def _journal(values: Mapping[str, Any]) -> AuditCollector:
+    from auditwire.collectors.journal import JournalCollector  # noqa: PLC0415 - not needed elsewhere
+
+    given = _given("kafka", values)
+    path = given.pop("journal", None)
+    if path is None:
+        raise ConfigurationError("AUDITWIRE_JOURNAL", "AUDITWIRE_COLLECTOR is journal: name the directory")
+    for name in ("bootstrap_servers", "config", "create_topics"):  # whoever delivers knows
+        given.pop(name, None)
+    try:
+        return JournalCollector(path, **given)
+    except ConfigurationError as error:
+        raise _renamed(error, None, {}) from error
 
 
 def _kafka(values: Mapping[str, Any], properties: dict[str, str]) -> AuditCollector:

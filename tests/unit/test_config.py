@@ -22,6 +22,7 @@ from auditwire.config import (
 )
 from auditwire.emitter import AuditEmitter
 from auditwire.errors import ConfigurationError
+from auditwire.journal.disk import DEFAULT_CAPACITY, MIN_CAPACITY
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "configure.md"
 
@@ -117,7 +118,7 @@ def test_each_variable_sets_an_argument_and_tells_its_true_default(each: Setting
 @pytest.mark.parametrize(
     ("taker", "takes", "in_code_only"),
     [
-        (KafkaCollector, "kafka", {"self", "topics", "source", "journal"}),
+        (KafkaCollector, "kafka", {"self", "topics", "source", "journal_on_network"}),
         (AuditEmitter, "emitter", {"self", "collector", "redact"}),
     ],
 )
@@ -130,9 +131,10 @@ def test_every_argument_has_a_variable_or_is_for_code_only(
 
 def test_the_journals_default_and_least_size_are_as_the_table_says() -> None:
     size = setting("AUDITWIRE_JOURNAL_BYTES")
-    assert size.parse(size.default.strip("`")) == JOURNAL_BYTES
-    assert size.parse("2MiB") == LEAST_JOURNAL_BYTES
-    assert "at least `2MiB`" in size.accepts
+    in_memory, on_disk = (text.strip("`") for text in size.default.split(", on disk "))
+    assert (size.parse(in_memory), size.parse(on_disk)) == (JOURNAL_BYTES, DEFAULT_CAPACITY)
+    assert (size.parse("2MiB"), size.parse("8MiB")) == (LEAST_JOURNAL_BYTES, MIN_CAPACITY)
+    assert "at least `2MiB`, on disk `8MiB`" in size.accepts
 
 
 @pytest.mark.parametrize(
@@ -167,7 +169,7 @@ def test_a_flag_is_off(text: str) -> None:
     ("variable", "text", "accepted"),
     [
         ("AUDITWIRE_DISABLED", "maybe", "1, true, yes, on; or 0, false, no, off"),
-        ("AUDITWIRE_COLLECTOR", "Kafka", "kafka, jsonl, memory or null"),
+        ("AUDITWIRE_COLLECTOR", "Kafka", "kafka, jsonl, journal, memory or null"),
         ("AUDITWIRE_HEADERS", "http", "cloudevents or none"),
         ("AUDITWIRE_ON_FULL", "drop", "block or drop_newest"),
         ("AUDITWIRE_ON_ERROR", "ignore", "log or raise"),

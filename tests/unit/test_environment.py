@@ -13,6 +13,8 @@ from uuid import uuid4
 import pytest
 
 import auditwire
+from auditwire.collectors.journal import JournalCollector
+from auditwire.collectors.journals import DiskJournals
 from auditwire.collectors.kafka import KafkaCollector
 from auditwire.config import SETTINGS
 from auditwire.environment import from_env
@@ -97,8 +99,52 @@ def test_the_rest_of_a_kafka_collectors_settings_arrive() -> None:
     )
     assert collector.health().capacity_bytes == 3 << 20
     assert collector.exit_timeout == 1.5
-    assert (collector._headers, collector._on_full, collector._full_timeout) == ("none", "drop_newest", 0.5)
+    journals = collector._journals
+    assert (collector._headers, journals.on_full, journals.full_timeout) == ("none", "drop_newest", 0.5)
     assert collector._topic_settings is None
+
+
+def test_a_journal_on_disk_is_used_where_a_directory_is_named(tmp_path: Path) -> None:
+    _, collector = kafka_from(
+        {
+            "AUDITWIRE_BOOTSTRAP_SERVERS": NOBODY,
+            "AUDITWIRE_JOURNAL": str(tmp_path / "journal"),
+            "AUDITWIRE_JOURNAL_BYTES": "9MiB",
+            "AUDITWIRE_SYNC": "always",
+            "AUDITWIRE_EXIT_TIMEOUT": "0",
+        }
+    )
+    assert collector.durable
+    assert isinstance(collector._journals, DiskJournals)
+    assert (collector._journals.capacity, collector._journals.sync) == (9 << 20, "always")
+    assert (tmp_path / "journal" / collector.stream_id / "stream.json").exists()
+
+
+@pytest.mark.parametrize("chosen", [{}, {"AUDITWIRE_COLLECTOR": "journal"}])
+def test_a_journal_without_a_broker_is_for_another_process_to_forward(
+    tmp_path: Path, chosen: dict[str, str]
+) -> None:
+    given = {"AUDITWIRE_JOURNAL": str(tmp_path), "AUDITWIRE_PREFIX": "trail", "AUDITWIRE_SERVICE": "bot"}
+    with from_env({**given, **chosen}) as audit:
+        collector = audit.collector
+        assert isinstance(collector, JournalCollector)
+        audit.emit_turn_start(prompt="hello")
+        info = json.loads((tmp_path / collector.stream_id / "stream.json").read_text())
+    assert info["target"] == {"bootstrap": "", "prefix": "trail"}
+    assert info["service"] == "bot"
+
+
+def test_a_journal_that_is_chosen_has_to_be_named() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        from_env({"AUDITWIRE_COLLECTOR": "journal"})
+    assert caught.value.key == "AUDITWIRE_JOURNAL"
+
+
+def test_a_wrong_setting_of_a_journal_is_told_by_its_variable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError) as caught:
+        from_env({"AUDITWIRE_JOURNAL": str(tmp_path / "file")})
+    assert caught.value.key == "AUDITWIRE_JOURNAL"
 
 
 def test_a_file_of_properties_may_name_the_broker(tmp_path: Path) -> None:

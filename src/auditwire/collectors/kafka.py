@@ -13,17 +13,13 @@ collector's: it is delivered, or it is counted, named and logged why not.
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import json
-import logging
 import os
 import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from auditwire import forksafe
-from auditwire.collectors.base import Managed
+from auditwire.collectors.journals import DiskJournals, MemoryJournals, check_memory_only, open_ledger
 from auditwire.collectors.kafka_arguments import (
     check_choice,
     check_seconds,
@@ -32,63 +28,44 @@ from auditwire.collectors.kafka_arguments import (
     resource_of,
     topic_settings_of,
 )
-from auditwire.collectors.lifetime import register, unregister
+from auditwire.collectors.streaming import Stream, StreamingCollector
 from auditwire.delivery.client import Client
 from auditwire.delivery.metrics import plain
 from auditwire.delivery.partitioner import PARTITIONERS
 from auditwire.delivery.sender import Sender
 from auditwire.delivery.settings import producer_config
 from auditwire.delivery.topics import Directory, TopicSettings
-from auditwire.errors import (
-    AuditwireError,
-    CollectorClosed,
-    ConfigurationError,
-    EncodingError,
-    FlushTimeout,
-    JournalFull,
-)
-from auditwire.events import CONTROL_TYPES, AuditEvent
+from auditwire.errors import AuditwireError, FlushTimeout
 from auditwire.ids import uuid7
-from auditwire.journal import MemoryJournal
 from auditwire.journal.drafter import Drafter
 from auditwire.journal.notes import Notes
-from auditwire.stream import Ledger
-from auditwire.wire import FastavroEncoder, all_schemas, as_audit_event
+from auditwire.journal.target import Target
+from auditwire.wire import FastavroEncoder, all_schemas
 from auditwire.wire import source as source_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from auditwire.delivery.health import Health
-    from auditwire.journal import Barrier
+    from auditwire.journal import Journal
+    from auditwire.journal.syncing import SyncMode
 
 __all__ = ["KafkaCollector"]
 
-log = logging.getLogger("auditwire")
 
-_JOIN_SECONDS = 2.0
-"""What the sender may need beyond a deadline to leave a call into librdkafka."""
+class _Stream(Stream[Sender]):
+    """A stream with the client that its sender produces with."""
 
-
-class _Stream:
-    """One stream and all that belongs to it. A forked child begins another and never touches its parent's."""
-
-    __slots__ = ("client", "drafter", "journal", "notes", "pid", "ready", "sender", "thread")
+    __slots__ = ("client",)
 
     def __init__(
-        self, drafter: Drafter, journal: MemoryJournal, client: Client, sender: Sender, notes: Notes
+        self, drafter: Drafter, journal: Journal, notes: Notes, worker: Sender, client: Client
     ) -> None:
-        self.notes = notes
-        self.drafter = drafter
-        self.journal = journal
+        super().__init__(drafter, journal, notes, worker)
         self.client = client
-        self.sender = sender
-        self.thread: threading.Thread | None = None
-        self.pid = os.getpid()
-        self.ready = False  # set by the first event, taken back by a fork
 
 
-class KafkaCollector(Managed):
+class KafkaCollector(StreamingCollector[Sender]):
     """Sends every event to its type's own topic.
 
     Safe for any number of threads, for signal handlers and finalisers; after a fork the child has a stream of
@@ -108,9 +85,16 @@ class KafkaCollector(Managed):
         headers: ``"cloudevents"``, or ``"none"`` for records without headers.
         create_topics: True makes missing topics as :class:`TopicSettings` has them; False never makes any; a
             ``TopicSettings`` of your own makes them so.
-        journal: None, in memory: what is not acknowledged is lost with the process. (A journal on disk is not
-            in this version.)
-        journal_bytes: Room for what waits; 64 MiB, at least 2 MiB. Each record counts its bytes and 400 more.
+        journal: A directory on a local disk: what is accepted survives the process, and is delivered by the
+            next collector on this path, or by ``auditwire forward``. Made when there is none; any number of
+            processes share one. None, in memory: what is not acknowledged is lost with the process.
+        journal_bytes: Room for what waits. In memory 64 MiB, at least 2 MiB; each record counts its bytes and
+            400 more. On disk 1 GiB for the whole path, at least 8 MiB.
+        sync: When the journal is synchronised with the disk, so that it survives a loss of power:
+            ``"interval"``, every 200 ms; ``"always"``, before ``emit`` returns; ``"never"``.
+        journal_group: Name or number of a group that may read and write the journal too, for a forwarder that
+            runs as another user.
+        journal_on_network: Take a directory on a network file system, where no promise of this holds.
         on_full: When there is no room: ``"block"`` waits up to ``full_timeout`` seconds, once until room
             comes back, and never on a thread with a running event loop; ``"drop_newest"`` refuses at once.
             Either way a refused event raises JournalFull and is written down as lost.
@@ -118,7 +102,7 @@ class KafkaCollector(Managed):
         exit_timeout: Seconds that the interpreter's exit may wait for a collector that was not closed; 10.0.
 
     Raises:
-        ConfigurationError: A setting is wrong; ``key`` names it.
+        ConfigurationError: A setting is wrong, or the journal's directory cannot be used; ``key`` names it.
         SchemaError: The installation's schemas are missing or damaged.
     """
 
@@ -137,6 +121,9 @@ class KafkaCollector(Managed):
         create_topics: bool | TopicSettings = True,
         journal: str | os.PathLike[str] | None = None,
         journal_bytes: int | None = None,
+        sync: SyncMode = "interval",
+        journal_group: str | int | None = None,
+        journal_on_network: bool = False,
         on_full: Literal["block", "drop_newest"] = "block",
         full_timeout: float = 5.0,
         exit_timeout: float = 10.0,
@@ -145,9 +132,6 @@ class KafkaCollector(Managed):
         check_seconds("full_timeout", full_timeout)
         check_seconds("exit_timeout", exit_timeout)
         check_choice("on_full", on_full, ("block", "drop_newest"))
-        if journal is not None:
-            raise ConfigurationError("journal", "a journal on disk is not in this version: leave it out")
-        self._capacity = checked_capacity(journal_bytes)
         check_topics(prefix, topics)
         self._config, self._callbacks = producer_config(bootstrap_servers, config)
         self._prefix, self._topics = prefix, topics
@@ -155,125 +139,48 @@ class KafkaCollector(Managed):
         self._resource = resource_of(self._service, service_version, environment)
         self._source, self._headers = source, headers
         self._topic_settings = topic_settings_of(create_topics)
-        self._on_full: Literal["block", "drop_newest"] = on_full
-        self._full_timeout = full_timeout
-        self.exit_timeout = exit_timeout
+        self._journals: MemoryJournals | DiskJournals
+        if journal is None:
+            check_memory_only(sync=sync, journal_group=journal_group, journal_on_network=journal_on_network)
+            self._journals = MemoryJournals(checked_capacity(journal_bytes), on_full, full_timeout)
+        else:
+            self._journals = DiskJournals(
+                journal,
+                Target.of(self._config["bootstrap.servers"], prefix),
+                capacity=journal_bytes,
+                on_full=on_full,
+                full_timeout=full_timeout,
+                sync=sync,
+                group=journal_group,
+                on_network=journal_on_network,
+            )
         all_schemas()  # a damaged installation is found now, not at the first event
-        self._closed = False
-        self._starting = threading.RLock()
-        self._stream = self._open(parent=None)
-        self._start(self._stream)
-        register(self)
-        forksafe.register(self)
-
-    # -- streams ----------------------------------------------------------------------------------------
+        super().__init__(exit_timeout)
 
     def _open(self, parent: str | None) -> _Stream:
         stream_id = uuid7()
         notes = Notes()
         encoder = FastavroEncoder(on_coerced=notes.coerced, on_truncated=notes.truncated)
         drafter = Drafter(stream_id, encoder, self._prefix, self._topics)
-        journal = MemoryJournal(self._capacity, on_full=self._on_full, full_timeout=self._full_timeout)
+        source = (self._source or source_of(self._service, stream_id)) if self._headers != "none" else None
         client = Client(self._config, self._callbacks, time.monotonic)
         directory = Directory(client.list_topics, client.admin, self._topic_settings)
-        resource = {**self._resource, "service.instance.id": stream_id, "process.pid": os.getpid()}
-        ledger = Ledger(
-            trail=self._prefix,
-            resource=json.dumps(resource, ensure_ascii=False, separators=(",", ":")),
-            parent_stream=parent,
-        )
+        journal = self._journals.open(stream_id, service=self._service, source=source)
         sender = Sender(
             journal,
             client,
             directory,
-            ledger,
+            open_ledger(self._prefix, self._resource, stream_id, parent, journal.previous),
             drafter,
             notes,
             hash_key=PARTITIONERS[self._config["partitioner"]],
-            source=(self._source or source_of(self._service, stream_id)) if self._headers != "none" else None,
-            capacity=self._capacity,
+            source=source,
+            capacity=self._journals.capacity,
         )
-        return _Stream(drafter, journal, client, sender, notes)
-
-    def _start(self, stream: _Stream) -> None:
-        with self._starting:
-            if stream.thread is None:
-                thread = threading.Thread(target=stream.sender.run, name="auditwire-sender", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError:  # the interpreter is shutting down: the exit runs the sender itself
-                    return
-                stream.thread = thread
-
-    def _current(self) -> _Stream:
-        """This process's stream; after a fork a new one, begun by whoever needs it first."""
-        stream = self._stream
-        if stream.pid != os.getpid() and not self._closed:
-            with self._starting:
-                stream = self._stream
-                if stream.pid != os.getpid():
-                    opened = self._open(parent=stream.drafter.stream_id)
-                    if (
-                        self._stream.pid != os.getpid()
-                    ):  # else a signal handler emitted meanwhile, on this thread
-                        self._stream = opened
-                    stream = self._stream
-                    self._start(stream)
-        return stream
-
-    def _first_event(self) -> _Stream:
-        """What has to be seen to once in a process, and not before its first event."""
-        stream = self._current()
-        if self._closed:
-            stream.notes.lost("closed")
-            raise CollectorClosed("the collector is closed: the event was not accepted")
-        register(self)
-        stream.ready = True
-        return stream
-
-    def after_fork(self) -> None:
-        """In the child: leave everything of the parent's alone, for good.
-
-        Destroying the parent's producer here would wait for threads that do not exist; so nothing of it is
-        ever collected. The lock may have been held by a thread that does not exist either.
-        """
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._stream))
-        self._starting = threading.RLock()
-        self._stream.pid = -1
-        self._stream.ready = False
+        sender.open()
+        return _Stream(drafter, journal, notes, sender, client)
 
     # -- the collector ----------------------------------------------------------------------------------
-
-    @property
-    def stream_id(self) -> str:
-        """The stream that this process writes, UUIDv7."""
-        return self._current().drafter.stream_id
-
-    def emit(self, event: AuditEvent) -> None:
-        """Accept an event: it is in the journal when this returns.
-
-        Raises:
-            JournalFull: There is no room; the event is written down as lost.
-            CollectorClosed: The collector is closed.
-            EncodingError: The object is no event, or cannot be rendered; it is written down as lost.
-        """
-        stream = self._stream
-        if not stream.ready:
-            stream = self._first_event()
-        try:
-            draft = stream.drafter.draft(_emittable(event))
-        except Exception as error:
-            stream.notes.lost("encoding")
-            if isinstance(error, AuditwireError):
-                raise
-            raise EncodingError(f"the event could not be encoded: {type(error).__name__}: {error}") from error
-        try:
-            # nothing but our own refusals is caught here: what a signal handler raises behind the append must
-            # not be written down as a loss, for the event is accepted
-            stream.journal.append(draft)
-        except AuditwireError as error:
-            stream.notes.lost(_REASONS.get(type(error), "refused"))
-            raise
 
     def flush(self, timeout: float = 30.0) -> None:
         """Return when the broker has acknowledged everything accepted before the call.
@@ -293,69 +200,17 @@ class KafkaCollector(Managed):
         if not self._reached(stream, stream.journal.barrier(), deadline):
             raise self._flush_timeout(stream, timeout)
 
-    def _reached(self, stream: _Stream, barrier: Barrier, deadline: float) -> bool:
-        while not stream.sender.finished:  # in slices: a sender that ended meanwhile releases nobody
-            left = deadline - time.monotonic()
-            if barrier.wait(min(left, 0.5)):
-                return True
-            if left <= 0:
-                break
-        stream.journal.withdraw(barrier)
-        return stream.sender.finished and not stream.sender.pending
-
     async def aflush(self, timeout: float = 30.0) -> None:
         """``flush`` in a worker thread, so that the event loop goes on."""
         await asyncio.to_thread(self.flush, timeout)
-
-    def close(self, timeout: float = 10.0) -> None:
-        """Deliver what is accepted, write the closing checkpoint, end the background thread. Never hangs.
-
-        Events emitted from now on are refused. A second call does nothing.
-
-        Args:
-            timeout: Seconds.
-
-        Raises:
-            FlushTimeout: Not everything was acknowledged in time; a memory journal's rest is lost.
-        """
-        if self._closed:
-            return
-        stream = self._stream
-        if stream.pid != os.getpid():
-            self._closed = True  # a child that emitted nothing has no stream to close
-            return
-        self.begin_close(timeout)
-        if threading.current_thread() is stream.thread:
-            return  # a callback's wish: the sender, which is calling it, ends as soon as it can
-        self.end_close(timeout)
-        unregister(self)
-        if stream.sender.pending:
-            raise self._flush_timeout(stream, timeout)
 
     async def aclose(self, timeout: float = 10.0) -> None:
         """``close`` in a worker thread, so that the event loop goes on."""
         await asyncio.to_thread(self.close, timeout)
 
-    def begin_close(self, timeout: float) -> None:
-        """Ask the sender to finish; returns at once."""
-        self._closed = True
-        self._stream.sender.close(time.monotonic() + timeout)
-
-    def end_close(self, timeout: float) -> None:
-        """Wait for the sender to finish, at most about ``timeout`` seconds."""
-        thread = self._stream.thread
-        if thread is not None and thread.is_alive():
-            thread.join(timeout + _JOIN_SECONDS)
-        elif not self._stream.sender.finished:
-            self._stream.sender.run()  # its thread could not start, or died with the interpreter: on this one
-
-    def abandoned(self) -> int | None:
-        """Records accepted and never acknowledged; None when there is no stream in this process."""
-        return self._stream.sender.pending if self._stream.pid == os.getpid() else None
-
     def health(self) -> Health:
         """What came in, what went out, what waits, and what went wrong."""
-        health = self._current().sender.health()
+        health = self._current().worker.health()
         return replace(health, state="closed") if self._closed else health
 
     def metrics(self) -> dict[str, Any]:
@@ -368,32 +223,20 @@ class KafkaCollector(Managed):
         stream = self._current()
         if stream.pid != os.getpid():
             return  # closed in a child that emitted nothing
+        assert isinstance(stream, _Stream)  # noqa: S101 - as opened above
         stream.client.set_sasl_credentials(username, password)
-        stream.sender.retry_now()
+        stream.worker.retry_now()
 
-    def _flush_timeout(self, stream: _Stream, timeout: float) -> FlushTimeout:
-        pending, parked = stream.sender.pending, stream.sender.parked
-        message = f"{pending} records were not acknowledged within {timeout:g} s; they are in memory only"
+    def _flush_timeout(self, stream: Stream[Sender], timeout: float) -> FlushTimeout:
+        pending, parked, durable = stream.worker.pending, stream.worker.parked, stream.journal.durable
+        where = "safe on disk" if durable else "in memory only"
+        message = f"{pending} records were not acknowledged within {timeout:g} s; they are {where}"
         if parked:
             waiting = "; ".join(f"{topic}: {reason}" for topic, reason in sorted(parked.items()))
             message += f". Parked topics: {waiting}"
-        elif stream.client.last_error:
-            message += f". Last error: {stream.client.last_error}"
-        return FlushTimeout(message, pending=pending, durable=False, parked=parked)
+        elif last_error := stream.worker.health().last_error:
+            message += f". Last error: {last_error}"
+        return FlushTimeout(message, pending=pending, durable=durable, parked=parked)
 
     def __repr__(self) -> str:
         return f"<KafkaCollector {self._config['bootstrap.servers']} prefix={self._prefix!r}>"
-
-
-_REASONS: Mapping[type[AuditwireError], str] = {
-    JournalFull: "journal_full",
-    CollectorClosed: "closed",
-}
-
-
-def _emittable(event: object) -> AuditEvent:
-    """The event as one of ours; a control record of the caller's would make an honest stream look forged."""
-    known = as_audit_event(event)
-    if known.event_type in CONTROL_TYPES:
-        raise EncodingError(f"{known.event_type} records are written by the library only")
-    return known

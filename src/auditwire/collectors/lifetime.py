@@ -18,6 +18,9 @@ __all__ = ["register", "unregister"]
 class _Owner(Protocol):
     exit_timeout: float
 
+    @property
+    def durable(self) -> bool: ...
+
     def begin_close(self, timeout: float) -> None: ...
     def end_close(self, timeout: float) -> None: ...
     def abandoned(self) -> int | None: ...
@@ -64,9 +67,10 @@ def _close_all() -> None:
         lost = owner.abandoned()
         if lost:
             with contextlib.suppress(OSError, ValueError):  # stderr may be gone already
+                what = "wait in its journal" if owner.durable else "are lost with its memory"
                 sys.stderr.write(
                     f"auditwire: {lost} records of {owner!r} were not acknowledged before the process ended, "
-                    "and are lost with its memory\n"
+                    f"and {what}\n"
                 )
 
 

@@ -130,6 +130,10 @@ class Sender:
         self._mended = False
         self.finished = False
 
+    def open(self) -> None:
+        """Write the opening checkpoint, which is record 0; before anybody emits, and before ``run``."""
+        self._control.step(self._monotonic())
+
     # -- any thread -------------------------------------------------------------------------------------
 
     def close(self, deadline: float) -> None:
@@ -158,6 +162,14 @@ class Sender:
     def parked(self) -> dict[str, str]:
         """Topic -> why it takes no records."""
         return self._router.parked
+
+    @property
+    def ended(self) -> str | None:
+        """``stream:sequence:digest`` when all of the own stream is delivered, the closing checkpoint too."""
+        sealed_at, last = self._control.sealed_at, self._control.last
+        if sealed_at is None or last is None or last[0] != sealed_at or self.pending:
+            return None
+        return f"{self._own.stream_id}:{sealed_at}:{last[1].hex()}"
 
     @property
     def low_water_mark(self) -> int:

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["OVERHEAD", "Barrier", "Draft", "Journal", "Record", "Waiters"]
 
@@ -147,10 +147,26 @@ class Journal(Protocol):
     Attributes:
         durable: What is accepted outlives the process; its records have positions.
         origin: What the records' ``origin`` is.
+        previous: ``stream:sequence:digest`` of ended streams, for the opening checkpoint to name.
     """
 
     durable: bool
     origin: Any
+    previous: Sequence[str]
+
+    def start(self) -> None:
+        """Begin what the journal does in the background."""
+
+    def close(self, *, ended: str | None) -> None:
+        """Let go of the stream; by its last user.
+
+        Args:
+            ended: ``stream:sequence:digest`` of the last record when everything is delivered: nothing of the
+                stream is needed any more. None leaves it, if it outlives the process, to whoever comes next.
+        """
+
+    def after_fork(self) -> None:
+        """In a forked child: all of this is the parent's; close what was inherited, touch nothing else."""
 
     def append(self, draft: Draft) -> None:
         """Accept a draft, whole or not at all, whatever interrupts the call.

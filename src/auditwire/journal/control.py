@@ -68,16 +68,22 @@ class Control:
         """Control records written."""
         self.sealed_at: int | None = None
         """Sequence of the closing checkpoint; nothing follows it."""
+        self.last: tuple[int, bytes] | None = None
+        """Sequence and digest of the last record that was digested."""
 
     def digest(self, records: Iterable[Record], now: float) -> None:
         """The stream's next records, its control records included: a checkpoint will list them."""
         add, type_keys = self._ledger.add, self._type_keys
+        digest = b""
         for record in records:
             event_type = record.event_type
             key = type_keys.get(event_type)
             if key is None:
                 key = type_keys[event_type] = type_key(event_type, record.fingerprint)
-            add(record.sequence, key, sha256(record.body).digest(), now)
+            digest = sha256(record.body).digest()
+            add(record.sequence, key, digest, now)
+        if digest:
+            self.last = record.sequence, digest
 
     def append(self, event: AuditEvent) -> int | None:
         """Write a control record; its sequence, or None when there is no room or the stream is closed."""

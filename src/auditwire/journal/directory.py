@@ -6,7 +6,15 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from auditwire.journal.locks import Lock
-from auditwire.journal.trees import LOCK_FILE, json_text, names, read_json, remove_tree, write_text
+from auditwire.journal.trees import (
+    LOCK_FILE,
+    SENDER_LOCK_FILE,
+    json_text,
+    names,
+    read_json,
+    remove_tree,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +33,7 @@ class StreamDirectory:
         path: The directory.
         stream_id: Its name.
         owner: The lock that its maker holds; None for one that was only opened.
+        sender: The sender's lock, where its maker asked for it.
         file_mode: The permissions of files that are made in it.
     """
 
@@ -32,6 +41,7 @@ class StreamDirectory:
         self.path = f"{journal.path}/{stream_id}"
         self.stream_id = stream_id
         self.owner = owner
+        self.sender: Lock | None = None
         self._journal = journal
         self._fs = journal.fs
 
@@ -68,7 +78,7 @@ class StreamDirectory:
 
     def take_sender(self) -> Lock | None:
         """The right to produce its records, to move the cursor and to remove segments; None when taken."""
-        return Lock.acquire(self._fs, f"{self.path}/sender.lock", mode=self.file_mode)
+        return Lock.acquire(self._fs, f"{self.path}/{SENDER_LOCK_FILE}", mode=self.file_mode)
 
     def owner_alive(self) -> bool:
         """Whether somebody holds the owner's lock. It is taken for an instant to find out."""

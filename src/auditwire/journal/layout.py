@@ -39,6 +39,7 @@ from auditwire.journal.locks import Lock
 from auditwire.journal.target import Target, boot_id
 from auditwire.journal.trees import (
     LOCK_FILE,
+    SENDER_LOCK_FILE,
     json_text,
     names,
     read_text,
@@ -181,12 +182,15 @@ class JournalPath:
 
     # streams
 
-    def create_stream(self, stream_id: str, info: Mapping[str, Any]) -> StreamDirectory:
+    def create_stream(
+        self, stream_id: str, info: Mapping[str, Any], *, sends: bool = False
+    ) -> StreamDirectory:
         """Make the directory of a new stream; its owner's lock is held, and it survives a power loss.
 
         Args:
             stream_id: A UUIDv7 that no stream has had.
             info: What ``stream.json`` will say.
+            sends: Whether the sender's lock is to be held too, from before anybody can see the stream.
 
         Raises:
             OSError: Nothing is left then, or a hidden directory that `sweep` removes.
@@ -194,17 +198,23 @@ class JournalPath:
         directory = self.open_stream(stream_id)
         hidden = f"{self.path}/{_NEW}{stream_id}"
         self._make_path()  # somebody may have removed it since
-        lock = self._make_locked(hidden)
+        lock, sender = self._make_locked(hidden), None
         try:
+            if sends:
+                sender = Lock.acquire(self.fs, f"{hidden}/{SENDER_LOCK_FILE}", mode=self.file_mode)
             write_text(self.fs, f"{hidden}/stream.json", json_text(info), self.file_mode, sync=True)
             self.fs.sync_directory(hidden)
             self.fs.rename(hidden, directory.path)
             lock.path = f"{directory.path}/{LOCK_FILE}"
+            if sender is not None:
+                sender.path = f"{directory.path}/{SENDER_LOCK_FILE}"
             self.fs.sync_directory(self.path)
         except BaseException:
+            if sender is not None:
+                sender.release()
             self._withdraw(directory, hidden, lock)
             raise
-        directory.owner = lock
+        directory.owner, directory.sender = lock, sender
         return directory
 
     def _make_locked(self, hidden: str) -> Lock:

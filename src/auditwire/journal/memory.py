@@ -31,6 +31,7 @@ from auditwire.journal.base import Barrier, Draft, Record, Waiters
 from auditwire.wire import join_body, schema_for
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Literal
 
 __all__ = ["MemoryJournal"]
@@ -53,6 +54,7 @@ class MemoryJournal:
     """
 
     durable = False
+    previous: Sequence[str] = ()
 
     def __init__(
         self,
@@ -245,6 +247,15 @@ class MemoryJournal:
             self._idle = False
             while not self._signal.empty():
                 self._signal.get_nowait()
+
+    def start(self) -> None:
+        """Nothing happens in the background."""
+
+    def close(self, *, ended: str | None) -> None:
+        """Nothing outlives the process."""
+
+    def after_fork(self) -> None:
+        """Memory is copied by a fork, and nobody uses the copy."""
 
     def _reconcile(self) -> None:
         """Put right what interrupted appends left; twice the same difference, so that none is under way."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BLOCK",
     "LOCK_FILE",
+    "SENDER_LOCK_FILE",
     "in_blocks",
     "json_text",
     "names",
@@ -28,6 +29,7 @@ __all__ = [
 BLOCK = 4096
 """Sizes are counted in blocks of so many bytes, as file systems give them out."""
 LOCK_FILE = "owner.lock"
+SENDER_LOCK_FILE = "sender.lock"
 """Removed last, so that a directory that still has files can be locked by whoever removes them."""
 
 _MAX_TEXT = 1 << 20  # more than this is none of our small files

@@ -17,6 +17,7 @@ from auditwire.collectors.kafka import KafkaCollector
 from auditwire.collectors.lifetime import unregister
 from auditwire.emitter import AuditEmitter
 from auditwire.errors import EncodingError
+from auditwire.journal import MemoryJournal
 from auditwire.wire import decode, frame_single_object, schema_for
 
 if TYPE_CHECKING:
@@ -42,11 +43,13 @@ def collector_to_nobody() -> KafkaCollector:
     collector.begin_close(0)  # the sender ends; the journal is unsealed again below
     collector.end_close(5)
     collector._closed = False
-    collector._stream.journal._sealed = False
-    for record in collector._stream.journal.take(10):  # the opening and closing checkpoints
-        collector._stream.journal.release(record.size)
-    collector._stream.journal._held = collector._stream.journal._in - collector._stream.journal._out
-    collector._stream.journal.release(collector._stream.journal._held)
+    journal = collector._stream.journal
+    assert isinstance(journal, MemoryJournal)
+    journal._sealed = False
+    for record in journal.take(10):  # the opening and closing checkpoints
+        journal.release(record.size)
+    journal._held = journal._in - journal._out
+    journal.release(journal._held)
     unregister(collector)
     return collector
 

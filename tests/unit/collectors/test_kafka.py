@@ -204,7 +204,11 @@ def test_topics_may_have_other_names(address: str) -> None:
     [
         ({"headers": "xml"}, "headers"),
         ({"on_full": "panic"}, "on_full"),
-        ({"journal": "/tmp/x"}, "journal"),
+        ({"journal": __file__}, "journal"),
+        ({"journal": "journal", "journal_bytes": 10}, "journal_bytes"),
+        ({"journal": "journal", "sync": "sometimes"}, "sync"),
+        ({"sync": "always"}, "sync"),
+        ({"journal_group": "audit"}, "journal_group"),
         ({"journal_bytes": 10}, "journal_bytes"),
         ({"journal_bytes": "many"}, "journal_bytes"),
         ({"full_timeout": -1}, "full_timeout"),
@@ -251,7 +255,8 @@ def test_new_credentials_are_kept_for_every_later_producer(address: str) -> None
     with collector_at(address, prefix="credentials") as collector:
         collector.set_sasl_credentials("user", "new")
         assert collector._config["sasl.password"] == "new"
-        assert collector._stream.client._config["sasl.password"] == "new"
+        stream: Any = collector._stream
+        assert stream.client._config["sasl.password"] == "new"
 
 
 # -- the ends and the splits of a process ----------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from auditwire.collectors import CompositeCollector, InMemoryCollector, NullCollector
-from auditwire.collectors.kafka import _REASONS
+from auditwire.collectors.streaming import _REASONS
 from auditwire.delivery.health import LOSS_REASONS, Health
 from auditwire.delivery.metrics import METRICS, Observed, plain, sources
 from auditwire.errors import ConfigurationError
