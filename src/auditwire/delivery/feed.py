@@ -8,18 +8,23 @@ record says by its ``origin`` whose it is.
 from __future__ import annotations
 
 from collections import deque
+from itertools import count
 from typing import TYPE_CHECKING
 
 from auditwire.delivery.window import AckWindow
 from auditwire.events import CONTROL_TYPES
 
 if TYPE_CHECKING:
+    from auditwire.delivery.backlog import Hold
     from auditwire.journal import Journal, Record
 
 __all__ = ["ADVANCE_SECONDS", "Feed"]
 
 ADVANCE_SECONDS = 0.05
 """The journal hears how far its records have come at most once in so many seconds."""
+
+
+_orders = count()
 
 
 class Feed:
@@ -30,11 +35,14 @@ class Feed:
         stream_id: The stream.
         source: The ``ce_source`` header; None for records without headers.
         now: The time.
+        hold: Counts what is held in memory of a durable journal's records.
     """
 
-    def __init__(self, journal: Journal, stream_id: str, source: str | None, now: float) -> None:
+    def __init__(self, journal: Journal, stream_id: str, source: str | None, now: float, hold: Hold) -> None:
         self.journal = journal
         journal.origin = self
+        self.order = next(_orders)
+        """Feeds are told apart, and put in an order, by this."""
         self.stream_id = stream_id
         self.source = source
         self.window = AckWindow()
@@ -44,13 +52,20 @@ class Feed:
         """Records acknowledged, by the broker or in the stead of withheld ones."""
         self.control_done = 0
         """The control records among them."""
+        self._skipped = 0  # sequences that no record waits for
         self.progress_at = now
         """When a record was last acknowledged, or when the first came to wait."""
+        self._hold = hold if journal.durable else None
         self._taken_at: deque[tuple[int, float]] = deque()  # (end of a batch, when it was taken)
         self._listings: deque[tuple[int, int]] = deque()  # (sequence of a checkpoint, it lists all below)
         self._listed = 0
         self._advanced = (0, 0)
         self._advance_at = 0.0
+
+    @property
+    def durable(self) -> bool:
+        """Whether the records can be read again where they are."""
+        return self.journal.durable
 
     @property
     def low(self) -> int:
@@ -65,7 +80,7 @@ class Feed:
     @property
     def pending(self) -> int:
         """Records that are accepted and not acknowledged."""
-        return max(0, self.window.end - self.done) + self.journal.backlog
+        return max(0, self.window.end - self._skipped - self.done) + self.journal.backlog
 
     def oldest_seconds(self, now: float) -> float:
         """How long the oldest record that is not acknowledged has waited since it was taken."""
@@ -79,6 +94,8 @@ class Feed:
         records = self.journal.take(limit)
         if records:
             self.window.extend(len(records))
+            if self._hold is not None:
+                self._hold.add(len(records), sum(record.size for record in records))
             if not self._taken_at:
                 self.progress_at = now
             self._taken_at.append((records[-1].sequence + 1, now))
@@ -98,11 +115,21 @@ class Feed:
                 withheld = stands_for.pop(record.sequence, None) if stands_for else None
                 if withheld is not None:
                     withheld.origin.acked([withheld], now)
+        if self._hold is not None:
+            self._hold.add(-done, -size)
         self.control_done += control  # first: who reads in between sees too few delivered, never too many
         self.done += done
         self.progress_at = now
         self.journal.release(size)
         return done
+
+    def read(self, position: int) -> Record:
+        """A record that was taken before, again."""
+        return self.journal.read(position)
+
+    def lost(self, sequence: int) -> None:
+        """This record cannot be read any more, and never reaches the broker: it holds nothing back."""
+        self._skipped += self.window.mark(sequence)
 
     def checkpoint(self, sequence: int, below: int) -> None:
         """The checkpoint with this sequence and those before it list every record below ``below``."""

@@ -13,8 +13,9 @@ State = Literal["ok", "degraded", "failing", "closed"]
 """``ok``: delivering or idle. ``degraded``: topics are parked, or events were lost, withheld or cut.
 ``failing``: nothing was acknowledged for 10 s though something waits. ``closed``: after ``close``."""
 
-LOSS_REASONS = ("journal_full", "closed", "encoding", "refused")
-"""Why an event was refused: no room; the collector is closed; it cannot be encoded; anything else."""
+LOSS_REASONS = ("journal_full", "closed", "encoding", "refused", "unreadable")
+"""Why an event was refused: no room; the collector is closed; it cannot be encoded; anything else. Or why a
+record that was accepted never reached the broker: the disk does not give it back as it was written."""
 
 QUARANTINE_REASONS = ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "internal")
 """Why a record is withheld: the broker's error, or a record that the client itself could not take."""
@@ -34,7 +35,7 @@ class Health:
         pending_bytes: Their bytes as the journal's bound counts them.
         capacity_bytes: That bound.
         oldest_seconds: Age of the oldest record that waits; 0.0 when none does.
-        lost: Reason -> events refused before they were accepted.
+        lost: Reason -> events refused before they were accepted, or accepted and unreadable on the disk.
         coerced: Field -> values that did not fit and were converted.
         truncated: Field -> values that were cut because the record was too large.
         parked: Topic -> why it takes no records at the moment.

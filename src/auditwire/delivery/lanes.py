@@ -7,10 +7,15 @@ they do not. Otherwise one dead partition would fill the producer's queue, which
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
+from auditwire.delivery.backlog import Backlog
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from auditwire.delivery.backlog import Hold, Place
+    from auditwire.delivery.feed import Feed
     from auditwire.journal import Record
 
 __all__ = ["Chunk", "Lane"]
@@ -34,7 +39,7 @@ NARROW_SECONDS = 60.0
 class Chunk:
     """Records of one lane that were produced in one go, and what has been reported of them."""
 
-    __slots__ = ("alone", "failures", "generation", "lane", "records", "reported", "size")
+    __slots__ = ("alone", "failures", "generation", "lane", "number", "records", "reported", "size")
 
     def __init__(self, lane: Lane, generation: int, *, alone: bool) -> None:
         self.lane = lane
@@ -44,6 +49,8 @@ class Chunk:
         self.records: list[Record] = []
         self.size = 0
         self.reported = 0
+        self.number = lane.produced
+        """The place in the order in which the lane's chunks were produced."""
         self.failures: dict[bytes, int] = {}
         """Framed value -> error code. Values differ: each holds its stream and sequence."""
 
@@ -52,12 +59,14 @@ class Lane:
     """One partition of one topic. For the sender's thread; times are monotonic seconds."""
 
     __slots__ = (
+        "again",
         "backlog",
         "chunks",
         "narrow",
         "narrow_until",
         "not_before",
         "partition",
+        "produced",
         "progress_at",
         "topic",
         "unacked",
@@ -65,11 +74,14 @@ class Lane:
         "window",
     )
 
-    def __init__(self, topic: str, partition: int) -> None:
+    def __init__(self, topic: str, partition: int, hold: Hold) -> None:
         self.topic = topic
         self.partition = partition
-        self.backlog: deque[Record] = deque()
+        self.backlog = Backlog(hold)
+        self.again: list[tuple[int, list[Record]]] = []
+        """Number of a chunk -> what of it has to be produced again, before the backlog."""
         self.chunks: set[Chunk] = set()
+        self.produced = 0
         self.unacked = 0
         self.unacked_bytes = 0
         self.window = FIRST_RECORDS
@@ -84,6 +96,10 @@ class Lane:
         """How many records and bytes may be produced now; (0, 0) when none."""
         if now < self.not_before:
             return 0, 0
+        if self.again:
+            if self.chunks:  # what was produced behind them may fail too: the order stays
+                return 0, 0
+            self._restore()
         if self.unacked:
             if self.narrow is not None:
                 return 0, 0
@@ -100,6 +116,7 @@ class Lane:
         if not self.unacked:
             self.progress_at = now
         self.chunks.add(chunk)
+        self.produced += 1
         self.unacked += len(chunk.records)
         self.unacked_bytes += chunk.size
 
@@ -115,9 +132,24 @@ class Lane:
         if self.narrow is not None and now > self.narrow_until:
             self.narrow = None
 
-    def put_back(self, records: list[Record]) -> None:
-        """Records that have to be produced again stand before everything else."""
-        self.backlog.extendleft(reversed(records))
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits here to be produced."""
+        return not self.backlog and not self.again
+
+    def put_back(self, chunk: Chunk, records: list[Record]) -> None:
+        """These of a settled chunk have to be produced again, before everything that came later."""
+        self.again.append((chunk.number, records))
+
+    def _restore(self) -> None:
+        for _, records in sorted(self.again, key=lambda item: item[0], reverse=True):
+            self.backlog.put_back(records)
+        self.again.clear()
+
+    def drain(self) -> dict[Feed, Iterator[Record | Place]]:
+        """Take everything out that waits: of each feed its own, in order."""
+        self._restore()
+        return self.backlog.drain()
 
     def narrow_to(self, size: int, now: float) -> None:
         """Produce one chunk at a time, of at most this many bytes; 0 for one record."""
@@ -128,17 +160,18 @@ class Lane:
         """Full batches again."""
         self.narrow = None
 
-    def forget_sent(self) -> tuple[list[Record], list[Record]]:
-        """A new producer begins: what of the records on their way arrived, and what is to go again, in order.
+    def forget_sent(self) -> tuple[list[Record], int]:
+        """A new producer begins: what of the records on their way arrived, and how many go again, in order.
 
         Reports of one partition come in order, so that in a chunk without failures the first ones arrived.
         """
         arrived: list[Record] = []
-        again: list[Record] = []
-        for chunk in sorted(self.chunks, key=lambda c: c.records[0].sequence):
+        again = 0
+        for chunk in self.chunks:
             done = 0 if chunk.failures else chunk.reported
             arrived.extend(chunk.records[:done])
-            again.extend(chunk.records[done:])
+            again += len(chunk.records) - done
+            self.put_back(chunk, chunk.records[done:])
         self.chunks.clear()
         self.unacked = self.unacked_bytes = 0
         return arrived, again

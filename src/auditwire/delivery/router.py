@@ -10,18 +10,21 @@ wait, the others go on, and it is tried again with growing pauses, one record fi
 from __future__ import annotations
 
 import logging
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException
 
+from auditwire.delivery.backlog import Lost
 from auditwire.delivery.faults import Fault, classify
-from auditwire.delivery.lanes import Chunk, Lane
+from auditwire.delivery.lanes import Chunk
+from auditwire.delivery.queues import TopicQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from auditwire.delivery.backlog import Backlog, Hold, Place
     from auditwire.delivery.client import Client
+    from auditwire.delivery.lanes import Lane
     from auditwire.delivery.topics import Directory
     from auditwire.journal import Record
 
@@ -38,6 +41,9 @@ RETRY_FIRST, RETRY_LAST = 0.5, 30.0
 LOOKUP_FIRST, LOOKUP_LAST = 0.05, 2.0
 """Seconds until an unknown topic is looked up again, doubled each time."""
 
+DISTRIBUTED = 2_000
+"""Records of a topic that go from waiting for its partitions to their lanes in one round."""
+
 PAUSE = 0.1
 """Seconds that a lane rests after an error that is nobody's fault."""
 
@@ -51,24 +57,6 @@ _GONE = {
 }
 
 
-class _Topic:
-    """What the router knows of one topic."""
-
-    __slots__ = ("check_at", "lanes", "name", "partitions", "pause", "reason", "retry_at", "waiting")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.partitions = 0
-        self.lanes: dict[int, Lane] = {}
-        self.waiting: deque[Record] = deque()
-        """Records that came before the number of partitions was known."""
-        self.reason: str | None = None
-        """Why it is parked; kept until a record was acknowledged again."""
-        self.retry_at = 0.0
-        self.check_at = 0.0
-        self.pause = 0.0
-
-
 class Router:
     """See the module. For the sender's thread; times are monotonic seconds.
 
@@ -80,6 +68,8 @@ class Router:
         headers_of: Record -> headers, None for a record without.
         on_acked: Called with records that the broker has.
         on_poison: Called with a record that the broker refuses for good, and the reason; False puts it back.
+        on_lost: Called with the place of a record that cannot be read again, and why: its answer.
+        hold: Counts what is in memory.
         monotonic: Clock, seconds.
         wall_ms: Clock, milliseconds since the Unix epoch.
     """
@@ -94,6 +84,8 @@ class Router:
         headers_of: Callable[[Record], list[tuple[str, bytes]] | None],
         on_acked: Callable[[list[Record]], None],
         on_poison: Callable[[Record, str], bool],
+        on_lost: Callable[[Place, str], None],
+        hold: Hold,
         monotonic: Callable[[], float],
         wall_ms: Callable[[], int],
     ) -> None:
@@ -104,10 +96,12 @@ class Router:
         self._headers_of = headers_of
         self._on_acked = on_acked
         self._on_poison = on_poison
+        self._on_lost = on_lost
+        self._hold = hold
         self._monotonic = monotonic
         self._wall_ms = wall_ms
-        self._topics: dict[str, _Topic] = {}
-        self._active: dict[Lane, _Topic] = {}
+        self._topics: dict[str, TopicQueue] = {}
+        self._active: dict[Lane, TopicQueue] = {}
         self._hashes: dict[bytes, int] = {}
         self._unreachable_until = 0.0
         self._renew_at = 0.0
@@ -117,29 +111,22 @@ class Router:
 
     # -- in ---------------------------------------------------------------------------------------------
 
-    def put(self, record: Record) -> None:
+    def put(self, record: Record, now: float) -> None:
         """Take a record; it stays here until one of the two answers."""
         topic = self._topics.get(record.topic)
         if topic is None:
-            topic = self._topics[record.topic] = _Topic(record.topic)
-        if topic.partitions:
-            lane = self._lane(topic, record.key)
-            lane.backlog.append(record)
+            topic = self._topics[record.topic] = TopicQueue(record.topic, self._hold, self._partition)
+        lane = topic.put(record, now)
+        if lane is not None:
             self._active[lane] = topic
-        else:
-            topic.waiting.append(record)
 
-    def _lane(self, topic: _Topic, key: bytes) -> Lane:
+    def _partition(self, key: bytes, partitions: int) -> int:
         hashed = self._hashes.get(key)
         if hashed is None:
             if len(self._hashes) >= _KEYS:
                 self._hashes.clear()
             hashed = self._hashes[key] = self._hash_key(key)
-        partition = hashed % topic.partitions
-        lane = topic.lanes.get(partition)
-        if lane is None:
-            lane = topic.lanes[partition] = Lane(topic.name, partition)
-        return lane
+        return hashed % partitions
 
     @property
     def parked(self) -> dict[str, str]:
@@ -157,19 +144,21 @@ class Router:
         for topic in self._topics.values():
             if now >= topic.check_at and (topic.waiting or topic.partitions) and now >= topic.retry_at:
                 self._look_up(topic, now)
+            if topic.partitions and topic.waiting:
+                self._distribute(topic, now)
         produced = 0
         for lane, topic in list(self._active.items()):
             if topic.reason is not None and now < topic.retry_at:
                 continue
             count, full = self._fill(lane, topic, now)
             produced += count
-            if not lane.backlog:
+            if lane.idle:
                 self._active.pop(lane, None)  # it may have been dropped with its topic's partitions
             if full or self._client.fatal is not None:
                 break
         return produced
 
-    def _fill(self, lane: Lane, topic: _Topic, now: float) -> tuple[int, bool]:
+    def _fill(self, lane: Lane, topic: TopicQueue, now: float) -> tuple[int, bool]:
         """Produce from one lane; how many, and whether the producer's queue is full."""
         most, most_bytes = lane.room(now)
         if most <= 0:
@@ -179,10 +168,12 @@ class Router:
         produce, value_of, headers_of = self._client.producer.produce, self._value_of, self._headers_of
         newest = self._wall_ms()
         oldest = newest - OLDEST_MS
-        backlog, records = lane.backlog, chunk.records
+        front, records = lane.backlog.front, chunk.records
         full = False
-        while backlog and len(records) < most:
-            record = backlog[0]
+        while len(records) < most:
+            if not front and not self._refill(lane.backlog):
+                break
+            record = front[0]
             if records and chunk.size + record.size > most_bytes:
                 break
             try:
@@ -199,18 +190,34 @@ class Router:
             except Exception:  # noqa: BLE001 - one record must not hold up all lanes; fault() logs
                 self._client.fault("a record could not be produced: it is withheld")
                 if self._on_poison(record, "internal"):
-                    backlog.popleft()
+                    front.popleft()
                 else:
                     lane.not_before = now + PAUSE
                 break
-            backlog.popleft()
+            front.popleft()
             records.append(record)
             chunk.size += record.size
         if records:
             lane.sent(chunk, now)
         return len(records), full
 
-    def _refused(self, lane: Lane, topic: _Topic, error: KafkaError, now: float) -> None:
+    def _refill(self, backlog: Backlog) -> bool:
+        """Have the next records in memory; whether there is one."""
+        while True:
+            try:
+                return backlog.refill()
+            except Lost as lost:  # noqa: PERF203 - the next one may be there
+                self._on_lost(lost.place, str(lost.__cause__))
+            except OSError:
+                self._client.fault("records could not be read again: it is tried in the next round")
+                return False
+
+    def spill(self) -> None:
+        """Memory is short: keep of what waits only what is next, and of the rest where it is."""
+        for topic in self._topics.values():
+            topic.spill()
+
+    def _refused(self, lane: Lane, topic: TopicQueue, error: KafkaError, now: float) -> None:
         """``produce`` itself refused the first record of the backlog."""
         self._client.note(error, lane.topic)
         fault = classify(error)
@@ -219,8 +226,8 @@ class Router:
         elif fault is Fault.FATAL:
             self._client.fail(error)
         elif fault in (Fault.TOO_LARGE, Fault.POISON):
-            if self._on_poison(lane.backlog[0], error.name()):
-                lane.backlog.popleft()
+            if self._on_poison(lane.backlog.front[0], error.name()):
+                lane.backlog.front.popleft()
             else:
                 lane.not_before = now + PAUSE
         elif fault is Fault.PARK:
@@ -289,7 +296,7 @@ class Router:
     def _try_again(
         self,
         lane: Lane,
-        topic: _Topic,
+        topic: TopicQueue,
         records: list[Record],
         faults: set[Fault],
         reason: str,
@@ -313,7 +320,7 @@ class Router:
         elif Fault.FATAL not in faults:
             lane.not_before = now + PAUSE
         self.resent += len(records)
-        lane.put_back(records)
+        lane.put_back(chunk, records)
 
     def _begin_again(self, now: float) -> None:
         """The producer is of no more use: everything on its way goes back into its lane, for another one."""
@@ -326,14 +333,13 @@ class Router:
                 if arrived:
                     self._on_acked(arrived)
                 if again:
-                    self.resent += len(again)
-                    lane.put_back(again)
+                    self.resent += again
                     self._active[lane] = topic
         self._client.renew()
 
     # -- topics -----------------------------------------------------------------------------------------
 
-    def _look_up(self, topic: _Topic, now: float) -> None:
+    def _look_up(self, topic: TopicQueue, now: float) -> None:
         if now < self._unreachable_until:
             return
         found = self._directory.look_up(topic.name)
@@ -343,9 +349,6 @@ class Router:
             topic.partitions = found.partitions
             if topic.reason is None:
                 topic.pause = 0.0
-            waiting, topic.waiting = topic.waiting, deque()
-            for record in waiting:
-                self.put(record)
             if topic.reason is not None:
                 for lane in topic.lanes.values():
                     lane.narrow_to(0, now)
@@ -357,7 +360,15 @@ class Router:
             topic.pause = min(LOOKUP_LAST, max(LOOKUP_FIRST, topic.pause * 2))
             topic.check_at = now + topic.pause
 
-    def _park(self, topic: _Topic, reason: str, now: float) -> None:
+    def _distribute(self, topic: TopicQueue, now: float) -> None:
+        """What waited for the number of partitions goes to its lanes, so much in one round."""
+        for _ in range(DISTRIBUTED):
+            front = topic.waiting.front
+            if not front and not self._refill(topic.waiting):
+                return
+            self._active[topic.to_lane(front.popleft(), now)] = topic
+
+    def _park(self, topic: TopicQueue, reason: str, now: float) -> None:
         if now >= topic.retry_at:  # else another lane has parked it already: one pause for one attempt
             topic.pause = min(RETRY_LAST, max(RETRY_FIRST, topic.pause * 2))
             topic.retry_at = topic.check_at = now + topic.pause
@@ -365,7 +376,7 @@ class Router:
             log.warning("topic %s takes no records (%s): they wait, and are tried again", topic.name, reason)
         topic.reason = reason
 
-    def _recovered(self, topic: _Topic) -> None:
+    def _recovered(self, topic: TopicQueue) -> None:
         if topic.reason is not None:
             log.info("topic %s takes records again", topic.name)
             topic.reason = None
@@ -373,13 +384,8 @@ class Router:
             for lane in topic.lanes.values():
                 lane.widen()
 
-    def _forget_partitions(self, topic: _Topic) -> None:
+    def _forget_partitions(self, topic: TopicQueue) -> None:
         """The topic was deleted, or made anew with fewer partitions: look again where its records belong."""
-        topic.partitions = 0
-        topic.check_at = 0.0
-        waiting: list[Record] = []
         for lane in topic.lanes.values():
-            waiting.extend(lane.backlog)
-            lane.backlog.clear()
             self._active.pop(lane, None)
-        topic.waiting.extendleft(sorted(waiting, reverse=True))
+        topic.forget_partitions()

@@ -16,6 +16,7 @@ from collections import Counter, deque
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from auditwire.delivery.backlog import Hold
 from auditwire.delivery.feed import Feed
 from auditwire.delivery.health import Health
 from auditwire.delivery.latency import LatencyMeter
@@ -27,6 +28,7 @@ from auditwire.wire import frame_single_object, headers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from auditwire.delivery.backlog import Place
     from auditwire.delivery.client import Client
     from auditwire.delivery.health import State
     from auditwire.delivery.topics import Directory
@@ -98,7 +100,8 @@ class Sender:
         self._wall_ms = wall_ms
         self._sleep = sleep
         self._latency = LatencyMeter(wall_ms())
-        self._own = own = Feed(journal, drafter.stream_id, source, monotonic())
+        self._hold = hold = Hold()
+        self._own = own = Feed(journal, drafter.stream_id, source, monotonic(), hold)
         self._feeds = [own]
         self._control = Control(
             journal,
@@ -117,12 +120,15 @@ class Sender:
             headers_of=_headers_of,
             on_acked=self._on_acked,
             on_poison=self._on_poison,
+            on_lost=self._on_lost,
+            hold=hold,
             monotonic=monotonic,
             wall_ms=wall_ms,
         )
         self._barriers: deque[Barrier] = deque()
         self._notes = notes
         self._acknowledged = 0
+        self._spilled_at = 0
         self._wait = WAIT_FIRST
         self._quarantined: Counter[str] = Counter()
         self._deadline: float | None = None  # set by close
@@ -267,13 +273,27 @@ class Sender:
         taken = 0
         put = self._router.put
         for feed in self._feeds:
+            if feed.durable and self._hold.full and not self._make_room():
+                continue
             records = feed.take(BATCH, now)
             if feed is self._own:
                 self._control.digest(records, now)
             for record in records:
-                put(record)
+                put(record, now)
             taken += len(records)
         return taken
+
+    def _make_room(self) -> bool:
+        """Memory is short. While records get through, what cannot go now waits where it is; else all waits.
+
+        So one partition that is silent holds up no other, and memory does not grow with what waits while the
+        broker takes nothing.
+        """
+        if self._acknowledged == self._spilled_at:
+            return False
+        self._spilled_at = self._acknowledged
+        self._router.spill()
+        return True
 
     def _move_marks(self) -> None:
         now = self._monotonic()
@@ -307,6 +327,12 @@ class Sender:
         self._acknowledged += done
         if done:
             self._latency.observe(records[0].timestamp_us, self._wall_ms())
+
+    def _on_lost(self, place: Place, reason: str) -> None:
+        """A record cannot be read again: what was accepted is lost, and a loss record says so."""
+        log.error("record %d of stream %s is lost: %s", place.sequence, place.origin.stream_id, reason)
+        self._notes.lost("unreadable")
+        place.origin.lost(place.sequence)
 
     def _on_poison(self, record: Record, reason: str) -> bool:
         """Withhold a record that the broker refuses for good; a quarantine record says so in its stead."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from auditwire.delivery.backlog import Hold
 from auditwire.delivery.feed import ADVANCE_SECONDS, Feed
 from auditwire.journal import Draft, MemoryJournal
 
@@ -23,7 +24,7 @@ class Durable(MemoryJournal):
 
 
 def feed(journal: MemoryJournal, stream: str = STREAM) -> Feed:
-    return Feed(journal, stream, None, 0.0)
+    return Feed(journal, stream, None, 0.0, Hold())
 
 
 def fill(journal: MemoryJournal, count: int, kind: str = "error") -> None:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections import deque
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from durable_journal import DurableJournal
 
+from auditwire.delivery.backlog import HOLD_RECORDS
 from auditwire.delivery.client import Client
 from auditwire.delivery.lanes import FIRST_RECORDS, SILENCE_SECONDS
 from auditwire.delivery.partitioner import murmur2
 from auditwire.delivery.router import LOOKUP_LAST, RETRY_FIRST
-from auditwire.delivery.sender import Sender
+from auditwire.delivery.sender import BATCH, Sender
 from auditwire.delivery.topics import Directory, TopicSettings
-from auditwire.errors import CollectorClosed
-from auditwire.events import AuditEvent, CheckpointEvent, ErrorEvent, LossEvent, QuarantineEvent
+from auditwire.errors import AuditwireError, CollectorClosed
+from auditwire.events import (
+    AuditEvent,
+    CheckpointEvent,
+    ErrorEvent,
+    LossEvent,
+    QuarantineEvent,
+    TurnStartEvent,
+)
 from auditwire.journal import MemoryJournal
 from auditwire.journal.drafter import Drafter
 from auditwire.journal.notes import Notes
@@ -127,7 +137,7 @@ class World:
         self.errors: Any = None
         self.answer: Any = lambda message: None
         self.refuse: Any = lambda message: None
-        self.journal = MemoryJournal(capacity, on_full="drop_newest")
+        self.journal: Any = more.pop("journal", None) or MemoryJournal(capacity, on_full="drop_newest")
         self.notes = Notes()
         self.drafter = Drafter(STREAM, FastavroEncoder(), "audit")
         self.client = Client({}, more.pop("callbacks", {}), lambda: self.now, self._make)
@@ -527,10 +537,10 @@ def test_a_checkpoint_without_room_is_made_later_and_lists_more() -> None:
     world.rounds()
     world.answer = lambda m: "later"
     append = world.journal.append_control
-    world.journal.append_control = lambda draft: None  # type: ignore[method-assign]
+    world.journal.append_control = lambda draft: None
     world.emit(error(), error())
     world.rounds(5, seconds=11)
-    world.journal.append_control = append  # type: ignore[method-assign]
+    world.journal.append_control = append
     world.answer = lambda m: None
     world.rounds(3, seconds=1)
     checkpoint = world.events(CheckpointEvent)[-1]
@@ -631,7 +641,7 @@ def test_closing_ends_though_threads_go_on_emitting() -> None:
 def test_closing_ends_at_the_deadline_though_no_checkpoint_finds_room() -> None:
     world = World()
     world.rounds()
-    world.journal.append_control = lambda draft: None  # type: ignore[method-assign]
+    world.journal.append_control = lambda draft: None
     world.notes.lost("journal_full")
     world.sender.close(world.now + 10)
     for _ in range(100):
@@ -776,3 +786,137 @@ def test_an_event_with_a_time_before_the_stream_is_no_observation_of_latency() -
     world.rounds()
     assert world.sender.health().delivered == 1
     assert world.sender.health().latency == before
+
+
+# -- a journal on disk ------------------------------------------------------------------------------------
+
+
+def on_disk(*events: AuditEvent) -> tuple[World, DurableJournal]:
+    drafter = Drafter(STREAM, FastavroEncoder(), "audit")
+    journal = DurableJournal(*(drafter.draft(event) for event in events))
+    return World(journal=journal), journal
+
+
+def test_memory_does_not_grow_with_what_waits_while_the_broker_takes_nothing() -> None:
+    world, journal = on_disk(*(error("x", f"s{n}") for n in range(30)))
+    world.unreachable = True
+    world.rounds(2)
+    journal.accept(1_000_000)
+    tracemalloc.start()
+    try:
+        world.rounds(100, seconds=0.1)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert journal.taken <= HOLD_RECORDS + BATCH
+    assert held < 40 << 20
+    assert world.sender.health().pending_records >= 1_000_000
+    world.unreachable = False
+    world.answer = lambda m: "later"
+    world.rounds(100, seconds=0.1)
+    assert journal.taken <= HOLD_RECORDS + BATCH
+    assert journal.reads == 0
+
+
+def test_a_silent_partition_waits_on_disk_and_the_others_go_on_in_order() -> None:
+    stuck = murmur2(b"stuck") % 6
+    free = next(name for name in "abcdefgh" if murmur2(name.encode()) % 6 != stuck)
+    world, journal = on_disk(error("x", "stuck"), error("x", "stuck"), error("x", free))
+    world.rounds(2)
+    world.answer = lambda m: "later" if m.topic == "audit.error" and m.partition == stuck else None
+    journal.accept(60_000)
+    for _ in range(400):
+        world.rounds(1, seconds=0.002)
+        assert world.sender._hold.count <= HOLD_RECORDS + BATCH
+    delivered = [decode(m.value()).sequence for m in world.log if m.key == free.encode()]
+    assert delivered == [n for n in range(1, 60_001) if n % 3 == 2]
+    assert world.sender._hold.count < HOLD_RECORDS
+    assert journal.backlog == 0
+    world.answer = lambda m: None
+    world.rounds(300, seconds=0.01)
+    assert world.sender.pending == 0
+    held_up = [decode(m.value()).sequence for m in world.log if m.key == b"stuck"]
+    assert held_up == [n for n in range(1, 60_001) if n % 3 != 2]
+    assert world.sender._hold.count == world.sender._hold.size == 0
+
+
+def test_a_parked_topic_waits_on_disk_and_the_others_go_on() -> None:
+    world, journal = on_disk(error("x", "s"), TurnStartEvent(session_id="s"))
+    world.topics["audit.error"] = (0, KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    world.rounds(2)
+    journal.accept(60_000)
+    world.rounds(300, seconds=0.002)
+    assert sum(m.topic == "audit.turn-start" for m in world.log) == 30_000
+    assert world.sender._hold.count < HOLD_RECORDS
+    world.topics["audit.error"] = (6, 0)
+    world.rounds(200, seconds=0.5)
+    assert world.sender.pending == 0
+    errors = [decode(m.value()).sequence for m in world.log if m.topic == "audit.error"]
+    assert errors == sorted(errors)
+    assert len(errors) == 30_000
+
+
+def test_the_journal_hears_what_is_acknowledged_and_what_is_listed() -> None:
+    world, journal = on_disk(error("x", "s"))
+    world.rounds(2)
+    journal.accept(2_500)
+    world.rounds(20, seconds=0.06)
+    world.rounds(2, seconds=10)
+    world.rounds(2, seconds=1)
+    low, listed = journal.advanced[-1]
+    assert low == world.sender.low_water_mark == journal.next_sequence
+    assert listed > 2_500
+    assert listed <= low
+
+
+def test_a_record_that_cannot_be_read_again_is_a_loss_and_holds_nothing_up() -> None:
+    world, journal = on_disk(error("x", "s"))
+    world.topics["audit.error"] = (0, KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    world.rounds(2)
+    journal.accept(10)
+    world.rounds(3)
+    world.sender._router.spill()
+    journal.damaged[4] = AuditwireError("its checksum differs")
+    world.topics["audit.error"] = (6, 0)
+    world.rounds(6, seconds=1)
+    assert [s for s in world.sequences() if s <= 10] == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]
+    assert [(e.reason, e.count) for e in world.events(LossEvent)] == [("unreadable", 1)]
+    health = world.sender.health()
+    assert health.lost == {"unreadable": 1}
+    assert health.pending_records == 0
+    assert health.delivered == 9
+
+
+def test_a_disk_that_cannot_be_read_now_is_asked_again() -> None:
+    world, journal = on_disk(error("x", "s"))
+    world.unreachable = True
+    journal.accept(10)
+    world.rounds(3)
+    world.sender._router.spill()
+    world.unreachable = False
+    journal.damaged[4] = OSError(5, "input/output error")
+    world.rounds(6, seconds=1)
+    assert world.sender.health().faults > 0
+    assert world.sender.pending > 0
+    journal.damaged.clear()
+    world.rounds(3, seconds=1)
+    assert world.sender.pending == 0
+    assert world.sender.health().lost == {}
+
+
+def test_a_partition_less_keeps_the_order_of_what_waits_on_disk() -> None:
+    world, journal = on_disk(*(error("x", f"session-{n}") for n in range(7)))
+    world.rounds(2)
+    world.answer = lambda m: "later" if m.topic == "audit.error" else None
+    journal.accept(3_000)
+    world.rounds(4)
+    world.sender._router.spill()
+    gone = KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+    world.topics["audit.error"] = (2, 0)
+    world.refuse = lambda m: gone if m.topic == "audit.error" and m.partition >= 2 else None
+    world.answer = lambda m: (
+        KafkaError._UNKNOWN_PARTITION if m.topic == "audit.error" and m.partition >= 2 else None
+    )
+    world.rounds(80, seconds=0.2)
+    assert world.sender.pending == 0
+    assert sorted(set(world.sequences())) == world.sequences()

@@ -1,0 +1,100 @@
+"""One topic's records on their way: those that wait for its number of partitions, and its lanes."""
+
+from __future__ import annotations
+
+from heapq import merge
+from typing import TYPE_CHECKING
+
+from auditwire.delivery.backlog import Backlog
+from auditwire.delivery.lanes import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from auditwire.delivery.backlog import Hold, Place
+    from auditwire.delivery.feed import Feed
+    from auditwire.journal import Record
+
+__all__ = ["TopicQueue"]
+
+KEEP_RECORDS, KEEP_BYTES = 64, 64 << 10
+"""What each lane keeps in memory when memory is short."""
+
+
+class TopicQueue:
+    """What the router knows of one topic. For the sender's thread; times are monotonic seconds.
+
+    Args:
+        name: The topic.
+        hold: Counts what is in memory.
+        place: The partition of a key, among so many.
+    """
+
+    __slots__ = (
+        "_hold",
+        "_place",
+        "check_at",
+        "lanes",
+        "name",
+        "partitions",
+        "pause",
+        "reason",
+        "retry_at",
+        "waiting",
+    )
+
+    def __init__(self, name: str, hold: Hold, place: Callable[[bytes, int], int]) -> None:
+        self.name = name
+        self._hold = hold
+        self._place = place
+        self.partitions = 0
+        """How many there are; 0 while that is not known."""
+        self.lanes: dict[int, Lane] = {}
+        self.waiting = Backlog(hold)
+        """Records that came before the number of partitions was known."""
+        self.reason: str | None = None
+        """Why it is parked; kept until a record was acknowledged again."""
+        self.retry_at = 0.0
+        self.check_at = 0.0
+        self.pause = 0.0
+
+    def put(self, record: Record, now: float) -> Lane | None:
+        """Take a record; the lane that it went to, None when it has to wait."""
+        if self.partitions and not self.waiting:
+            return self.to_lane(record, now)
+        self.waiting.append(record)
+        return None
+
+    def to_lane(self, record: Record, now: float) -> Lane:
+        """Put a record into the lane of its partition."""
+        partition = self._place(record.key, self.partitions)
+        lane = self.lanes.get(partition)
+        if lane is None:
+            lane = self.lanes[partition] = Lane(self.name, partition, self._hold)
+            if self.reason is not None:
+                lane.narrow_to(0, now)  # a parked topic is tried with one record
+        lane.backlog.append(record)
+        return lane
+
+    def spill(self) -> None:
+        """Memory is short: keep in memory only what is next, and nothing that cannot go now."""
+        self.waiting.spill(0, 0)
+        for lane in self.lanes.values():
+            goes = self.reason is None and lane.unacked < lane.window
+            lane.backlog.spill(KEEP_RECORDS if goes else 0, KEEP_BYTES)
+
+    def forget_partitions(self) -> None:
+        """What waits in lanes waits again for the number of partitions, of each stream in its own order."""
+        self.partitions = 0
+        self.check_at = 0.0
+        found: dict[Feed, list[Iterator[Record | Place]]] = {}
+        for lane in self.lanes.values():
+            for feed, items in lane.drain().items():
+                found.setdefault(feed, []).append(items)
+        later, self.waiting = self.waiting, Backlog(self._hold)  # these came after all that had a lane
+        for several in found.values():
+            for item in merge(*several, key=lambda item: item.sequence):
+                self.waiting.put(item)
+        for items in later.drain().values():
+            for item in items:
+                self.waiting.put(item)
