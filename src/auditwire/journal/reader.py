@@ -9,7 +9,7 @@ meanwhile. Then whatever is no record is searched for the next one (:mod:`auditw
 
 **Every sequence once, in order.** Two segments may hold the same sequences: after an input/output error the
 writer writes again, into a new one, what may have been lost. Equal sequences are given once. Where one is
-missing, all other segments are looked through for it before it counts as a gap.
+missing, all segments that may have it are searched before it counts as a gap.
 
 **Nothing but the cursor's word is believed.** Without a cursor everything that lies there is read; a segment
 of which another one tells that it is missing is a gap; a file that is no segment of this stream is named and
@@ -188,7 +188,7 @@ class StreamReader:
         """Put these, whose sequences go up by one, behind what is ready."""
         first = records[0].sequence
         if first > self.next_sequence:
-            self._fill(self.next_sequence, first - 1, self._number)
+            self._fill(self.next_sequence, first - 1)
         elif first < self.next_sequence:
             records = records[self.next_sequence - first :]
         if records:
@@ -197,11 +197,11 @@ class StreamReader:
 
     def _pass(self, segment: Segment) -> bool:
         """Get on where no whole record stands; False when that is not to be done now."""
-        if self._alive and segment.word(self._offset) == SEALED:
+        if segment.word(self._offset) == SEALED and self._is_live():
             self._leave(segment)
             return True
         if self._search is None:
-            if self._alive and self._is_live() and not self._superseded():
+            if self._is_live() and not self._superseded():
                 return False
             # read once more before anything is decided: nobody writes here from now on
             self._search = Search(segment)
@@ -295,7 +295,7 @@ class StreamReader:
             self.next_sequence = max(self.next_sequence, first)
         try:
             if first > self.next_sequence:
-                self._fill(self.next_sequence, first - 1, segment.number)
+                self._fill(self.next_sequence, first - 1)
             passed = [n for n in self._directory.segments() if self._oldest <= n < segment.number]
         except BaseException:
             segment.close()
@@ -341,9 +341,9 @@ class StreamReader:
 
     # -- what is missing --------------------------------------------------------------------------------
 
-    def _fill(self, first: int, last: int, current: int) -> None:
-        """Deliver what segments other than this one have of these sequences; the rest are gaps."""
-        for record in self._elsewhere(first, last, current):
+    def _fill(self, first: int, last: int) -> None:
+        """Deliver what any segment has of these sequences; the rest are gaps."""
+        for record in self._elsewhere(first, last):
             if record.sequence > first:
                 self.gaps.append((first, record.sequence - 1))
             self._ready.append(record)
@@ -352,11 +352,12 @@ class StreamReader:
             self.gaps.append((first, last))
         self.next_sequence = last + 1
 
-    def _elsewhere(self, first: int, last: int, current: int) -> list[Record]:
+    def _elsewhere(self, first: int, last: int) -> list[Record]:
         found: dict[int, Record] = {}
         for number in self._directory.segments():
-            # one that was left may have grown since, if its writer was believed to write into another one
-            if number == current or self._ends.get(number, first) < first:
+            # one that was left may have grown since, if its writer was believed to write into another one;
+            # in this one, a block that the disk wrote in the wrong place may have stood before the right ones
+            if self._ends.get(number, first) < first:
                 continue
             segment = self._try_open(number)
             if not isinstance(segment, Segment):
@@ -379,7 +380,7 @@ class StreamReader:
         if index is None:
             index = {
                 item.sequence: item.position & _OFFSET
-                for item in recover(segment, segment.start, segment.first_sequence)
+                for item in recover(segment, segment.start, None)
                 if not isinstance(item, Unreadable)
             }
             if not self._alive:

@@ -191,7 +191,7 @@ class Search:
     def _last_byte(self, offset: int) -> int:
         """Behind the last byte that is not zero, on a boundary; ``offset`` when there is none."""
         last = begin = offset
-        while begin < self._end:
+        while begin < self._segment.size:
             block = self._segment.read(begin, _BLOCK)
             if not block:
                 break
@@ -199,7 +199,7 @@ class Search:
             if used:
                 last = begin + used
             begin += len(block)
-        return aligned(last)
+        return min(aligned(last), self._segment.size)
 
 
 def _lengths(head: bytes) -> tuple[int, int | None]:
