@@ -48,7 +48,7 @@ def test_plain_metrics_are_numbers_by_name() -> None:
     assert plain(HEALTH) == {
         "events.accepted": 100,
         "events.delivered": 90,
-        "events.lost": {"journal_full": 2, "closed": 0, "encoding": 0, "refused": 0},
+        "events.lost": {"journal_full": 2, "closed": 0, "encoding": 0, "refused": 0, "unreadable": 0},
         "values.coerced": {"tool_name": 4},
         "values.truncated": {"prompt": 5},
         "records.quarantined": {
@@ -85,7 +85,7 @@ def test_every_field_of_a_health_is_told() -> None:
 
 
 def test_the_collectors_reasons_for_a_loss_begin_at_zero() -> None:
-    assert {*_REASONS.values(), "encoding", "refused"} == set(LOSS_REASONS)
+    assert {*_REASONS.values(), "encoding", "refused", "unreadable"} == set(LOSS_REASONS)
 
 
 def test_a_counter_never_falls_and_an_amount_may() -> None:
