@@ -6,6 +6,7 @@ status when
 0      done
 1      it failed: no broker, something refused, records lost, a stream at fault
 2      wrong usage or settings, a missing extra
+3, 4   where a command's help says so: something waits; there is nothing to look at
 130    Ctrl-C (128 + SIGINT); 143 for SIGTERM
 141    whoever read stdout went away (128 + SIGPIPE), as ``| head`` does
 ====== =========================================================================
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from auditwire._version import __version__
-from auditwire.cli import demo, ship, tail, topics
+from auditwire.cli import demo, journal, ship, tail, topics
 from auditwire.cli.output import ClosedPipe, abandon_stdout, remark, without_secrets
 from auditwire.errors import AuditwireError, ConfigurationError, MissingExtraError
 
@@ -51,6 +52,7 @@ app.command("demo", epilog=demo.EPILOG)(demo.demo)
 app.command("tail", epilog=tail.EPILOG)(tail.tail)
 app.command("ship", epilog=ship.EPILOG)(ship.ship)
 app.add_typer(topics.app, name="topics")
+app.add_typer(journal.app, name="journal")
 
 # typer has had click's exceptions in different places; of all of them this is the base
 _UsageOrClickError = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
