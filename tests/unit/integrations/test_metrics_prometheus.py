@@ -31,6 +31,7 @@ auditwire_events_lost_total{reason="journal_full"} 2.0
 auditwire_events_lost_total{reason="closed"} 0.0
 auditwire_events_lost_total{reason="encoding"} 0.0
 auditwire_events_lost_total{reason="refused"} 0.0
+auditwire_events_lost_total{reason="unreadable"} 0.0
 auditwire_values_coerced_total{field="tool_name"} 4.0
 auditwire_values_truncated_total{field="prompt"} 5.0
 auditwire_records_quarantined_total{reason="MSG_SIZE_TOO_LARGE"} 6.0
