@@ -374,9 +374,9 @@ class SimulatedFileSystem:
 
     def rename(self, source: str, target: str) -> None:
         self.enter("rename", source, target)
-        inode = self._lookup(source)
         from_directory, from_name = self._place(source)
         to_directory, to_name = self._place(target)
+        inode = self._lookup(source)
         replaced = to_directory.entries.get(to_name)
         if replaced is inode:
             return
