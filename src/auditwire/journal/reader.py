@@ -55,7 +55,7 @@ class StreamReader:
         verify: Whether to compute checksums, for files that another process writes or wrote; they are not
             mapped then, so that nobody can kill this process by truncating them.
         live: Whether the stream's writer may still write. Once False it is not asked again.
-        origin: What the records shall say of themselves.
+        origin: What the records shall say of themselves; may be set later.
         moves: Whether this reader moves the cursor and removes segments: the sender's lock is held.
 
     Attributes:
@@ -84,7 +84,7 @@ class StreamReader:
         self._directory = directory
         self._verify = verify
         self._live = live
-        self._origin = origin
+        self.origin = origin
         self._moves = moves
         self.unreadable: list[Unreadable] = []
         self.gaps: list[tuple[int, int]] = []
@@ -169,7 +169,7 @@ class StreamReader:
                     self._expected,
                     limit - len(self._ready),
                     verify=self._verify,
-                    origin=self._origin,
+                    origin=self.origin,
                 )
             if records:
                 self._deliver(records)
@@ -368,7 +368,7 @@ class StreamReader:
                     for sequence in sorted(index.keys() & range(first, last + 1)):
                         if sequence not in found:
                             found[sequence], _ = segment.load(
-                                index[sequence], verify=True, origin=self._origin
+                                index[sequence], verify=True, origin=self.origin
                             )
             finally:
                 segment.close()
@@ -403,7 +403,7 @@ class StreamReader:
             if segment is None:
                 segment = Segment.open(self._fs, self._path(number), mapped=not self._verify)
             self._keep_open(segment)
-        return segment.load(position & _OFFSET, verify=self._verify, origin=self._origin)[0]
+        return segment.load(position & _OFFSET, verify=self._verify, origin=self.origin)[0]
 
     def _path(self, number: int) -> str:
         path = self._directory.segment_path(number & _NUMBER)

@@ -20,10 +20,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
-from auditwire.journal.segment import (
+from auditwire.journal.format import (
     FIXED,
     LEAST,
+    LENGTH,
     SEALED,
+    TRACE,
     WORD,
     SegmentDamaged,
     aligned,
@@ -54,8 +56,6 @@ _COPY = 1 << 20
 _BATCH = 512
 _SMALLEST = aligned(WORD + LEAST)
 _HEAD = WORD + FIXED.size
-_LENGTH = 0xFFFF_FFFF
-_TRACES = (0, 55)
 _ANY = (1 << 63) - 1
 
 
@@ -108,7 +108,7 @@ class Search:
         found = self._neighbour(offset, sequence) or self._find(offset, sequence)
         word = segment.word(offset)
         if found is not None:
-            return Unreadable(segment.number, offset, found.position & _LENGTH, self._reason(offset)), found
+            return Unreadable(segment.number, offset, found.position & LENGTH, self._reason(offset)), found
         end = self._last_byte(offset)
         if word == SEALED or end == offset:
             return None, None
@@ -118,7 +118,7 @@ class Search:
             if last is not None and end <= last:
                 reason, end = "unpublished", last
         else:
-            behind = aligned(offset + WORD + (word & _LENGTH))
+            behind = aligned(offset + WORD + (word & LENGTH))
             if segment.word(behind) == SEALED:
                 end = behind
         return Unreadable(segment.number, offset, end, reason), None
@@ -144,7 +144,7 @@ class Search:
 
     def _neighbour(self, offset: int, sequence: int | None) -> Record | None:
         """The record behind the one that is damaged, if the damaged one's length leads to it."""
-        length = self._segment.word(offset) & _LENGTH
+        length = self._segment.word(offset) & LENGTH
         if sequence is None or length < LEAST or offset + WORD + length > self._end:
             return None
         return self._try(aligned(offset + WORD + length), sequence + 1, sequence + 1)
@@ -206,7 +206,7 @@ def _lengths(head: bytes) -> tuple[int, int | None]:
     """The number of a record, and the bytes behind its word as its lengths say; None when they cannot be."""
     sequence, _, kind, key, name, trace, flags, body = FIXED.unpack_from(head, WORD)
     length = FIXED.size + kind + key + name + trace + body
-    plausible = not flags and trace in _TRACES and kind >= LEAST - FIXED.size
+    plausible = not flags and trace in {0, TRACE} and kind >= LEAST - FIXED.size
     return sequence, length if plausible else None
 
 
@@ -238,7 +238,7 @@ def recover(
             yield damage
         if found is None:
             return
-        offset = found.position & _LENGTH
+        offset = found.position & LENGTH
         if next_sequence is not None:
             next_sequence = found.sequence
 
@@ -288,6 +288,7 @@ def keep_unreadable(
         "start": damage.start,
         "end": damage.end,
         "reason": damage.reason,
+        "size": damage.end - damage.start,
         "kept": kept,
         "at": (datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=at_us)).isoformat(),
     }

@@ -15,8 +15,9 @@ from stream_files import PRINT, STREAM, Stream, drain, event, is_written, ranges
 
 from auditwire.journal.cursor import SLOT_OFFSETS, Cursor
 from auditwire.journal.filesystem import REAL
+from auditwire.journal.format import WORD, aligned, pack
 from auditwire.journal.recovery import Unreadable
-from auditwire.journal.segment import WORD, Segment, aligned, pack
+from auditwire.journal.segment import Segment
 
 if TYPE_CHECKING:
     from auditwire.journal.base import Draft

@@ -14,16 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditwire.errors import EncodingError
-from auditwire.journal import segment as module
+from auditwire.journal import format as module
 from auditwire.journal.base import Draft, Record
 from auditwire.journal.filesystem import REAL, RealFile, RealFileSystem
+from auditwire.journal.format import aligned
 from auditwire.journal.segment import (
     LEAST,
     PARKED,
     SEALED,
+    WINDOW,
     Segment,
     SegmentDamaged,
-    aligned,
     pack,
     pack_record,
     payload_size_limit,
@@ -229,7 +230,7 @@ def test_take_stops_at_a_number_that_does_not_follow(fs: RealFileSystem, tmp_pat
 
 def test_records_larger_than_a_plain_read_are_read_whole(fs: RealFileSystem, tmp_path: Path) -> None:
     segment = create(fs, tmp_path, size=4 << 20)
-    sizes = [10, module.WINDOW + 100, 20, module.WINDOW - 100, 3 * module.WINDOW, 30]
+    sizes = [10, WINDOW + 100, 20, WINDOW - 100, 3 * WINDOW, 30]
     offset = segment.start
     for sequence, size in enumerate(sizes, 10):
         offset = segment.store(offset, pack(draft(body=b"x" * size), sequence, PRINT))
@@ -381,7 +382,7 @@ def test_any_draft_reads_back_and_is_no_larger_than_was_said(
 def test_kinds_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "_KINDS", 4)
     monkeypatch.setattr(module, "_packed_kinds", {})
-    monkeypatch.setattr(module, "_read_kinds", {})
+    monkeypatch.setattr(module, "read_kinds", {})
     segment = create(REAL, tmp_path)
     offset = segment.start
     for n in range(20):
@@ -389,10 +390,10 @@ def test_kinds_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch, tmp
         assert len(module._packed_kinds) <= 4
     records, _ = segment.take(segment.start, 10, 99, verify=True)
     assert [r.topic for r in records] == [f"t-{n}" for n in range(20)]
-    assert len(module._read_kinds) <= 4
+    assert len(module.read_kinds) <= 4
     segment.store(segment.start, pack(draft(topic="t" * 2000), 10, PRINT))
     assert segment.load(segment.start, verify=True)[0].topic == "t" * 2000
-    assert not any(len(raw) > 2000 for raw in module._read_kinds)
+    assert not any(len(raw) > 2000 for raw in module.read_kinds)
 
 
 # -- damage -----------------------------------------------------------------------------------------------
