@@ -10,6 +10,7 @@ After either, everything that was made with the old one is dead: its calls raise
 
     fs.fail("sync", errno.EIO, "*.seg")         # the next one; times=None for all, until heal()
     fs.interrupt(after=5)                       # the sixth call that changes anything raises Stopped instead
+    fs.meanwhile = lambda operation, path: ...  # what others do in the instant before each call
     fs.corrupt(path, 100, b"?")                 # as a failing disk does: in the cache and on the disk
     fs.write_back(random.Random(7))             # some written pages become durable, as they may at any time
     fs.sync()                                   # everything becomes durable
@@ -30,6 +31,7 @@ from support.simulated_disk import PAGE, Content, Directory, Disk, Edit, Inode, 
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
 
 CHANGING = frozenset(
     {
@@ -61,17 +63,21 @@ class Fault:
         hits: How often it has struck.
     """
 
-    def __init__(self, operation: str, number: int, pattern: str, times: int | None) -> None:
+    def __init__(self, operation: str, number: int, pattern: str, times: int | None, after: int) -> None:
         self.operation = operation
         self.errno = number
         self.pattern = pattern
         self.left = times
+        self.spared = after
         self.hits = 0
 
     def strikes(self, operation: str, paths: tuple[str, ...]) -> bool:
         if self.left == 0 or not fnmatchcase(operation, self.operation):
             return False
         if not any(fnmatchcase(path, self.pattern) for path in paths):
+            return False
+        if self.spared > 0:
+            self.spared -= 1
             return False
         self.hits += 1
         if self.left is not None:
@@ -177,12 +183,14 @@ class SimulatedFileSystem:
         disk: The inodes.
         log: Operation and path of each call that changed something.
         read_only: Whether changes are refused with EROFS.
+        meanwhile: Called before each call, with its operation and path; not for calls that it makes itself.
     """
 
     def __init__(self, capacity: int | None = None, inodes: int | None = None, *, kind: str = "ext4") -> None:
         self.disk = Disk(capacity, inodes)
         self.log: list[tuple[str, str]] = []
         self.read_only = False
+        self.meanwhile: Callable[[str, str], None] | None = None
         self._kind = kind
         self._faults: list[Fault] = []
         self._files: weakref.WeakSet[SimulatedFile] = weakref.WeakSet()
@@ -221,7 +229,9 @@ class SimulatedFileSystem:
         self._dead = True
         return successor
 
-    def fail(self, operation: str, number: int, pattern: str = "*", times: int | None = 1) -> Fault:
+    def fail(
+        self, operation: str, number: int, pattern: str = "*", times: int | None = 1, after: int = 0
+    ) -> Fault:
         """Let calls fail.
 
         Args:
@@ -229,8 +239,9 @@ class SimulatedFileSystem:
             number: The errno.
             pattern: The paths, as fnmatch has it (``*`` matches ``/`` too); of a rename either one.
             times: How often; None for always.
+            after: How many such calls succeed before.
         """
-        fault = Fault(operation, number, pattern, times)
+        fault = Fault(operation, number, pattern, times, after)
         self._faults.append(fault)
         return fault
 
@@ -290,6 +301,10 @@ class SimulatedFileSystem:
         """Every call begins here: it may be stopped, or fail."""
         if self._dead:
             raise Stopped(f"{operation} {paths[0]}: its process is dead")
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile(operation, paths[0])
+            self.meanwhile = meanwhile
         if operation in CHANGING and self._left is not None:
             if self._left == 0:
                 raise Stopped(f"before {operation} {paths[0]}")

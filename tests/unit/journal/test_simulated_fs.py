@@ -359,6 +359,32 @@ def test_a_fault_without_a_number_strikes_until_it_is_healed() -> None:
     assert fs.list("/") == []
 
 
+def test_a_fault_can_spare_the_first_calls() -> None:
+    fs = SimulatedFileSystem()
+    fs.fail("mkdir", errno.EIO, after=2)
+    fs.mkdir("/a", 0o700)
+    fs.mkdir("/b", 0o700)
+    with pytest.raises(OSError, match="/c"):
+        fs.mkdir("/c", 0o700)
+    fs.mkdir("/c", 0o700)
+
+
+def test_others_may_act_in_the_instant_before_a_call() -> None:
+    fs = SimulatedFileSystem()
+    seen = []
+
+    def meanwhile(operation: str, path: str) -> None:
+        seen.append((operation, path))
+        if operation == "mkdir":
+            fs.mkdir(path, 0o700)
+
+    fs.meanwhile = meanwhile
+    with pytest.raises(FileExistsError):
+        fs.mkdir("/a", 0o700)
+    assert fs.list("/") == ["a"]
+    assert seen == [("mkdir", "/a"), ("list", "/")]
+
+
 def test_a_fault_on_either_name_strikes_a_rename() -> None:
     fs = SimulatedFileSystem()
     fs.open("/a", create=True)
