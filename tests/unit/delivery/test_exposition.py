@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from auditwire.delivery.exposition import Family, Sample, exposition, families, prometheus_name
+from auditwire.delivery.health import Health
+from auditwire.delivery.latency import Latency, LatencyMeter
+from auditwire.delivery.metrics import Observed
+
+prometheus = pytest.importorskip("prometheus_client")
+
+from prometheus_client import CollectorRegistry, generate_latest  # noqa: E402 - behind the skip
+from prometheus_client.parser import text_string_to_metric_families  # noqa: E402
+
+from auditwire.integrations import metrics_prometheus  # noqa: E402
+
+OPENED = 1_800_000_000_000
+
+
+def latency_of(*milliseconds: int) -> Latency:
+    meter = LatencyMeter(OPENED)
+    for latency in milliseconds:
+        meter.observe(OPENED * 1_000, OPENED + latency)
+    return meter.snapshot()
+
+
+HEALTH = Health(
+    state="degraded",
+    stream_id='a "stream"',
+    accepted=100,
+    delivered=90,
+    control=3,
+    pending_records=11,
+    pending_bytes=5_000,
+    capacity_bytes=64 << 20,
+    oldest_seconds=1.5,
+    lost={"journal_full": 2},
+    coerced={"tool\\name\n": 4},
+    parked={"audit.error": "TOPIC_AUTHORIZATION_FAILED"},
+    latency=latency_of(4, 5, 20, 4_000, 10_000_000),
+)
+
+
+class Source:
+    def __init__(self, health: Health) -> None:
+        self.now = health
+
+    def health(self) -> Health:
+        return self.now
+
+
+def samples(page: str) -> set[tuple[str, tuple[tuple[str, str], ...], float]]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items())), sample.value)
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+    }
+
+
+def test_the_page_says_the_same_as_the_one_of_prometheus_own_library() -> None:
+    registry = CollectorRegistry()
+    registry.register(metrics_prometheus.AuditMetrics(Source(HEALTH)))
+    ours = exposition(families(Observed(Source(HEALTH))))
+    assert samples(ours) == samples(generate_latest(registry).decode())
+    theirs = {
+        line
+        for line in generate_latest(registry).decode().splitlines()
+        if line.startswith(("# HELP", "# TYPE"))
+    }
+    assert {line for line in ours.splitlines() if line.startswith("#")} == theirs
+
+
+def test_names_are_those_of_the_integration() -> None:
+    for name, unit in (("pending.size", "By"), ("pending.age", "s"), ("faults", "{fault}")):
+        assert prometheus_name(name, unit) == metrics_prometheus.prometheus_name(name, unit)
+
+
+def test_a_counter_does_not_fall() -> None:
+    source = Source(HEALTH)
+    observed = Observed(source)
+    families(observed)
+    source.now = replace(HEALTH, delivered=80)
+    told = {family.name: family.samples for family in families(observed)}
+    assert told["auditwire_events_delivered"][0].value == 90
+
+
+def test_labels_and_help_are_escaped() -> None:
+    page = exposition([Family("x", "gauge", "a\\b\nc", [Sample("", {"l": 'q"\\\n', "m": "2"}, 1.5)])])
+    assert page == '# HELP x a\\\\b\\nc\n# TYPE x gauge\nx{l="q\\"\\\\\\n",m="2"} 1.5\n'
