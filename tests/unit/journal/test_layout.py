@@ -4,68 +4,25 @@ from __future__ import annotations
 
 import errno
 import grp
-import json
 import os
 import random
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from auditwire.errors import ConfigurationError
 from auditwire.ids import uuid7
 from auditwire.journal.cursor import Cursor
 from auditwire.journal.filesystem import NETWORK_KINDS, REAL
-from auditwire.journal.layout import JournalPath, StreamDirectory, Target, boot_id, lasting
+from auditwire.journal.layout import JournalPath, lasting
 from auditwire.journal.locks import Lock
+from support.journal_paths import BASE, DIGEST, INFO, A, B, C, a_file, full_stream, line
 from support.simulated_disk import PAGE
-from support.simulated_fs import CHANGING, SimulatedFileSystem, Stopped
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-BASE = "/srv/journal"
-A, B, C = (uuid7(n * 1_000_000_000) for n in (1, 2, 3))
-DIGEST = "0123456789abcdef" * 4
-INFO = {"stream": A, "service": "billing", "target": {"bootstrap": "k1:9092", "prefix": "audit"}}
-SEEDS = range(12)
-
-
-def line(stream: str, sequence: int = 7) -> str:
-    return f"{stream}:{sequence}:{DIGEST}"
-
-
-def a_file(fs: SimulatedFileSystem, path: str, data: bytes = b"x") -> None:
-    file = fs.open(path, create=True)
-    file.write(0, data)
-    file.close()
-
-
-def full_stream(fs: SimulatedFileSystem, stream: str) -> StreamDirectory:
-    """A durable stream with all that one can have, of a process that is dead."""
-    journal = JournalPath(fs, BASE)
-    directory = journal.create_stream(stream, INFO)
-    journal.make_directory(directory.parked_path)
-    for path in (
-        directory.segment_path(0),
-        directory.segment_path(1),
-        f"{directory.parked_path}/00000000.seg",
-    ):
-        a_file(fs, path)
-    cursor = Cursor.open(fs, directory.cursor_path, writable=True)
-    cursor.write(1, 1, 0)
-    cursor.close()
-    directory.write_state({"parked": {}})
-    assert directory.owner is not None
-    directory.owner.release()
-    fs.sync()
-    return directory
-
+from support.simulated_fs import CHANGING, SimulatedFileSystem
+from support.stops import SEEDS, after_every_stop
 
 # the path
 
@@ -242,35 +199,48 @@ def test_a_new_stream_is_locked_described_and_durable() -> None:
         assert not after.open_stream(A).owner_alive()
 
 
+def test_a_stream_whose_maker_sends_it_can_be_sent_by_nobody_else_from_its_first_instant() -> None:
+    fs = SimulatedFileSystem()
+    journal, other = JournalPath(fs, BASE), JournalPath(fs.process(), BASE)
+    seen = []
+
+    def meanwhile(operation: str, path: str) -> None:
+        for stream in other.streams():
+            seen.append(operation)
+            assert other.open_stream(stream).take_sender() is None
+
+    fs.meanwhile = meanwhile
+    directory = journal.create_stream(A, INFO, sends=True)
+    assert directory.sender is not None
+    assert directory.sender.intact()
+    assert directory.take_sender() is None
+    assert "sync_directory" in seen
+
+
+def test_a_stream_whose_maker_does_not_send_it_can_be_sent_by_others() -> None:
+    directory = JournalPath(SimulatedFileSystem(), BASE).create_stream(A, INFO)
+    assert directory.sender is None
+    assert directory.take_sender() is not None
+
+
+def test_a_stream_that_could_not_be_made_leaves_neither_lock() -> None:
+    fs = SimulatedFileSystem()
+    journal = JournalPath(fs, BASE)
+    for operation in ("create", "rename", "sync_directory"):
+        fs.fail(operation, errno.EIO, after=1)
+        with pytest.raises(OSError, match="journal"):
+            journal.create_stream(A, INFO, sends=True)
+        assert fs.list(BASE) == []
+    directory = journal.create_stream(A, INFO, sends=True)
+    assert directory.sender is not None
+
+
 def test_a_new_stream_is_private(tmp_path: Path) -> None:
     directory = JournalPath(REAL, str(tmp_path / "journal")).create_stream(A, INFO)
     assert REAL.mode(directory.path) == 0o700
     assert sorted(REAL.list(directory.path)) == ["owner.lock", "stream.json"]
     for name in REAL.list(directory.path):
         assert REAL.mode(f"{directory.path}/{name}") == 0o600
-
-
-def after_every_stop(
-    prepare: Callable[[], SimulatedFileSystem],
-    act: Callable[[SimulatedFileSystem], None],
-    check: Callable[[SimulatedFileSystem], None],
-) -> int:
-    """Stop an act before each of its calls, by kill and by power losses, and check what is left each time."""
-    after = 0
-    while True:
-        for seed in (None, *SEEDS):
-            fs = prepare()
-            fs.interrupt(after)
-            try:
-                act(fs)
-            except Stopped:
-                stopped = True
-            else:
-                stopped = False
-            check(fs.kill() if seed is None else fs.crash(random.Random(seed)))
-        if not stopped:
-            return after
-        after += 1
 
 
 def test_a_stop_anywhere_in_making_a_stream_leaves_a_whole_one_or_a_leftover_that_is_swept() -> None:
@@ -280,7 +250,7 @@ def test_a_stop_anywhere_in_making_a_stream_leaves_a_whole_one_or_a_leftover_tha
         return fs
 
     def act(fs: SimulatedFileSystem) -> None:
-        JournalPath(fs, BASE).create_stream(A, INFO)
+        JournalPath(fs, BASE).create_stream(A, INFO, sends=True)
 
     seen = set()
 
@@ -300,35 +270,6 @@ def test_a_stop_anywhere_in_making_a_stream_leaves_a_whole_one_or_a_leftover_tha
 
     assert after_every_stop(prepare, act, check) >= 9
     assert seen == {(False, 0), (False, 1), (True, 1)}
-
-
-def test_a_stop_anywhere_in_removing_a_stream_leaves_it_whole_or_a_leftover_that_is_swept() -> None:
-    complete = SimulatedFileSystem()
-    full_stream(complete, A)
-    whole = complete.files(BASE)
-
-    def prepare() -> SimulatedFileSystem:
-        fs = SimulatedFileSystem()
-        full_stream(fs, A)
-        return fs
-
-    def act(fs: SimulatedFileSystem) -> None:
-        JournalPath(fs, BASE).open_stream(A).remove()
-
-    seen = set()
-
-    def check(fs: SimulatedFileSystem) -> None:
-        journal = JournalPath(fs, BASE)
-        seen.add((bool(journal.streams()), len(fs.list(BASE))))
-        if journal.streams() == [A]:
-            assert fs.files(BASE) == whole
-            journal.open_stream(A).remove()
-        assert journal.strangers() == []
-        assert journal.sweep() == []
-        assert fs.list(BASE) == []
-
-    assert after_every_stop(prepare, act, check) >= 10
-    assert seen == {(True, 1), (False, 1), (False, 0)}
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EMFILE, errno.EACCES])
@@ -458,56 +399,6 @@ def test_a_sweep_leaves_a_directory_alone_that_is_being_made() -> None:
 # a stream goes
 
 
-def test_a_removed_stream_leaves_nothing_and_removing_it_again_does_nothing(tmp_path: Path) -> None:
-    journal = JournalPath(REAL, str(tmp_path / "journal"))
-    directory = journal.create_stream(A, INFO)
-    sender = directory.take_sender()
-    assert sender is not None
-    journal.make_directory(directory.parked_path)
-    (tmp_path / "journal" / A / "parked" / "00000000.seg").touch()
-    (tmp_path / "journal" / A / "00000000.seg").touch()
-    directory.remove()
-    directory.remove()
-    assert REAL.list(journal.path) == []
-    assert not directory.owner_alive()
-    assert directory.segments() == []
-    assert directory.info() is None
-    assert directory.take_owner() is None
-    assert directory.take_sender() is None
-    sender.release()
-
-
-def test_a_removal_that_failed_half_way_is_completed_by_the_next() -> None:
-    fs = SimulatedFileSystem()
-    directory = full_stream(fs, A)
-    fs.fail("unlink", errno.EIO, "*cursor")
-    with pytest.raises(OSError, match="cursor"):
-        directory.remove()
-    assert fs.list(BASE) == [f".gone-{A}"]
-    assert JournalPath(fs, BASE).streams() == []
-    directory.remove()
-    assert fs.list(BASE) == []
-
-
-def test_leftovers_of_an_earlier_removal_are_no_obstacle() -> None:
-    fs = SimulatedFileSystem()
-    directory = full_stream(fs, A)
-    fs.mkdir(f"{BASE}/.gone-{A}", 0o700)
-    a_file(fs, f"{BASE}/.gone-{A}/00000000.seg")
-    directory.remove()
-    assert fs.list(BASE) == []
-
-
-def test_a_link_in_a_stream_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
-    (tmp_path / "precious").mkdir()
-    (tmp_path / "precious" / "file").touch()
-    directory = JournalPath(REAL, str(tmp_path / "journal")).create_stream(A, INFO)
-    Path(directory.parked_path).symlink_to(tmp_path / "precious")
-    directory.remove()
-    assert (tmp_path / "precious" / "file").exists()
-    assert REAL.list(str(tmp_path / "journal")) == []
-
-
 def test_a_sweep_takes_what_dead_processes_left_and_says_what_it_cannot_remove() -> None:
     fs = SimulatedFileSystem()
     journal = JournalPath(fs, BASE)
@@ -597,109 +488,10 @@ def test_streams_are_listed_oldest_first_and_all_else_is_a_stranger(tmp_path: Pa
     assert (base / f".gone-{C}").exists()
 
 
-def test_segments_are_listed_by_number_and_nothing_else_is_one() -> None:
-    fs = SimulatedFileSystem()
-    directory = full_stream(fs, A)
-    for name in (
-        "00000010.seg",
-        "100000000.seg",
-        "4294967295.seg",
-        "0000001.seg",
-        "010000000.seg",
-        "00000002.seg~",
-    ):
-        a_file(fs, f"{directory.path}/{name}")
-    assert directory.segments() == [0, 1, 10, 100_000_000, 4_294_967_295]
-    for number in directory.segments():
-        assert fs.exists(directory.segment_path(number))
-
-
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", A.upper(), A + "x", "x" + A, A + "\n", "notes"])
 def test_only_a_uuid7_in_lower_case_names_a_stream(name: str) -> None:
     with pytest.raises(ValueError, match="UUIDv7"):
         JournalPath(SimulatedFileSystem(), BASE).open_stream(name)
-
-
-def test_the_two_locks_of_a_stream_are_had_by_different_processes() -> None:
-    fs = SimulatedFileSystem()
-    directory = JournalPath(fs, BASE).create_stream(A, INFO)
-    forwarder = JournalPath(fs.process(), BASE).open_stream(A)
-    sender = forwarder.take_sender()
-    assert sender is not None
-    assert directory.take_sender() is None
-    assert forwarder.owner_alive()
-    sender.release()
-    assert directory.take_sender() is not None
-
-
-def test_a_stream_without_the_owners_lock_file_can_be_adopted() -> None:
-    fs = SimulatedFileSystem()
-    directory = full_stream(fs, A)
-    fs.unlink(f"{directory.path}/owner.lock")
-    assert not directory.owner_alive()
-    assert not fs.exists(f"{directory.path}/owner.lock")
-    assert directory.take_owner() is not None
-
-
-def test_an_owner_whose_directory_vanishes_while_it_is_looked_at_is_not_alive() -> None:
-    fs = SimulatedFileSystem()
-    directory = full_stream(fs, A)
-
-    def meanwhile(operation: str, path: str) -> None:
-        if operation == "open":
-            JournalPath(fs, BASE).open_stream(A).remove()
-
-    fs.meanwhile = meanwhile
-    assert not directory.owner_alive()
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"{", b"[1]", b"null", b"\xff", b"{}" + b" " * (1 << 20), b"[" * 100_000],
-    ids=["empty", "cut", "list", "null", "bytes", "huge", "deep"],
-)
-def test_damaged_descriptions_are_none(content: bytes) -> None:
-    fs = SimulatedFileSystem()
-    directory = full_stream(fs, A)
-    for name in ("stream.json", "state.json"):
-        fs.unlink(f"{directory.path}/{name}")
-        a_file(fs, f"{directory.path}/{name}", content)
-    assert directory.info() is None
-    assert directory.read_state() is None
-
-
-def test_no_descriptors_is_not_taken_for_a_missing_description() -> None:
-    fs = SimulatedFileSystem()
-    directory = full_stream(fs, A)
-    fs.fail("open", errno.EMFILE)
-    with pytest.raises(OSError, match="open files"):
-        directory.info()
-    for number in (errno.EIO, errno.EACCES):
-        fs.fail("read", number)
-        assert directory.info() is None
-    assert directory.info() == INFO
-
-
-def test_the_state_is_replaced_in_one_step_and_readable_for_people() -> None:
-    fs = SimulatedFileSystem()
-    directory = full_stream(fs, A)
-    directory.write_state({"parked": {"audit.tool-call": "größer"}})
-    assert directory.read_state() == {"parked": {"audit.tool-call": "größer"}}
-    assert "größer" in fs.content(f"{directory.path}/state.json").decode()
-    fs.fail("write", errno.ENOSPC)
-    with pytest.raises(OSError, match=r"state\.json"):
-        directory.write_state({})
-    assert directory.read_state() == {"parked": {"audit.tool-call": "größer"}}
-    assert ".new-state.json" not in fs.list(directory.path)
-
-
-def test_a_state_that_a_dead_process_left_half_written_is_overwritten() -> None:
-    fs = SimulatedFileSystem()
-    directory = full_stream(fs, A)
-    a_file(fs, f"{directory.path}/.new-state.json", b"x" * 1000)
-    directory.write_state({"a": 1})
-    assert json.loads(fs.content(f"{directory.path}/state.json")) == {"a": 1}
-    assert directory.segments() == [0, 1]
 
 
 def test_sizes_are_counted_in_blocks_with_all_that_lies_below(tmp_path: Path) -> None:
@@ -825,49 +617,3 @@ def test_what_is_kept_of_a_stream_lies_under_its_id() -> None:
     journal = JournalPath(SimulatedFileSystem(), BASE)
     assert journal.quarantine_path(A) == f"{BASE}/quarantine/{A}"
     assert journal.open_stream(A).parked_path == f"{BASE}/{A}/parked"
-
-
-# targets
-
-
-def test_a_target_is_the_same_however_its_servers_are_written() -> None:
-    assert Target.of(" K2:9092,k1:9092,, k1:9092", "audit") == Target("k1:9092,k2:9092", "audit")
-    assert Target.of("", "audit") == Target("", "audit")
-
-
-@given(st.lists(st.sampled_from(["a:1", "b:2", "c:3"])), st.text(max_size=3))
-def test_a_target_is_read_from_the_information_that_it_wrote(servers: list[str], prefix: str) -> None:
-    target = Target.of(",".join(servers), prefix)
-    assert Target.from_info(json.loads(json.dumps({"target": target.info()}))) == target
-
-
-@pytest.mark.parametrize(
-    "info",
-    [None, {}, {"target": None}, {"target": {"bootstrap": "a"}}, {"target": {"bootstrap": 1, "prefix": "p"}}],
-)
-def test_information_without_a_target_has_none(info: dict[str, object] | None) -> None:
-    assert Target.from_info(info) is None
-
-
-@pytest.mark.parametrize(
-    ("mine", "other", "accepted"),
-    [
-        (Target("a:1", "p"), Target("a:1", "p"), True),
-        (Target("a:1", "p"), Target("", "p"), True),
-        (Target("", "p"), Target("a:1", "p"), True),
-        (Target("a:1", "p"), Target("b:1", "p"), False),
-        (Target("a:1", "p"), Target("a:1", "q"), False),
-        (Target("", "p"), Target("", "q"), False),
-    ],
-)
-def test_a_target_accepts_the_same_cluster_or_any_with_the_same_prefix(
-    mine: Target, other: Target, accepted: bool
-) -> None:
-    assert mine.accepts(other) is accepted
-
-
-def test_the_boot_id_is_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert boot_id() == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    assert len(boot_id()) == 36
-    monkeypatch.setattr("auditwire.journal.target._BOOT_ID", "/nowhere")
-    assert boot_id() == ""

@@ -184,6 +184,15 @@ def test_a_lock_is_not_had_twice_in_one_process(tmp_path: Path) -> None:
     second.release()
 
 
+def test_an_abandoned_lock_of_a_process_that_has_not_forked_is_free(tmp_path: Path) -> None:
+    path = str(tmp_path / "owner.lock")
+    lock = Lock.acquire(REAL, path)
+    assert lock is not None
+    lock.abandon()
+    assert not lock.intact()
+    assert free(path)
+
+
 def test_opening_and_closing_the_lock_file_elsewhere_does_not_free_it(tmp_path: Path) -> None:
     path = tmp_path / "owner.lock"
     lock = Lock.acquire(REAL, str(path))
