@@ -3,6 +3,7 @@
 ============ ================================================================================================
 path         answer
 ============ ================================================================================================
+``/live``    200 while the process makes progress, whether a broker is there or not; 503 when it hangs
 ``/health``  200 with the health as a JSON object; 503 with the same where it says that something is wrong
 ``/metrics`` 200 with Prometheus' text format
 ============ ================================================================================================
@@ -63,6 +64,7 @@ class StatusServer:
 
     Args:
         address: As `address_of` reads it.
+        live: Gives whether the process makes progress.
         health: Gives whether all is well, and what to say.
         metrics: Gives the page for Prometheus.
 
@@ -73,12 +75,15 @@ class StatusServer:
     def __init__(
         self,
         address: str,
+        *,
+        live: Callable[[], bool],
         health: Callable[[], tuple[bool, Mapping[str, Any]]],
         metrics: Callable[[], str],
     ) -> None:
         host, port = address_of(address)
+        pages = {"/live": _live(live), "/health": _told(health), "/metrics": _page(metrics)}
         try:
-            self._server = _Server(host, port, {"/health": _told(health), "/metrics": _page(metrics)})
+            self._server = _Server(host, port, pages)
         except OSError as error:
             raise ConfigurationError("--metrics", f"cannot listen on {address}: {error}") from error
         self._thread = threading.Thread(
@@ -105,6 +110,15 @@ class StatusServer:
 
 
 _Answer = tuple[int, str, bytes]
+
+
+def _live(live: Callable[[], bool]) -> Callable[[], _Answer]:
+    def answer() -> _Answer:
+        if live():
+            return HTTPStatus.OK, "text/plain", b"live\n"
+        return HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"no progress\n"
+
+    return answer
 
 
 def _told(health: Callable[[], tuple[bool, Mapping[str, Any]]]) -> Callable[[], _Answer]:

@@ -22,8 +22,15 @@ class Told:
 
     def __init__(self) -> None:
         self.well = True
+        self.alive = True
         self.said: Mapping[str, Any] = {"state": "ok", "service": "\ud800"}
         self.metrics: Callable[[], str] = lambda: "auditwire_up 1\n"
+
+    def server(self, address: str) -> StatusServer:
+        return StatusServer(address, live=self.live, health=self.health, metrics=self.page)
+
+    def live(self) -> bool:
+        return self.alive
 
     def page(self) -> str:
         return self.metrics()
@@ -39,7 +46,7 @@ def told() -> Told:
 
 @pytest.fixture
 def server(told: Told) -> Iterator[StatusServer]:
-    server = StatusServer("127.0.0.1:0", told.health, told.page)
+    server = told.server("127.0.0.1:0")
     server.start()
     yield server
     server.close()
@@ -83,7 +90,7 @@ def test_an_address_that_is_taken_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ConfigurationError, match="cannot listen on"):
-            StatusServer(address, lambda: (True, {}), str)
+            Told().server(address)
 
 
 def test_a_health_that_is_well_is_200_and_json(server: StatusServer, told: Told) -> None:
@@ -96,6 +103,13 @@ def test_a_health_that_is_not_is_503_and_says_why(server: StatusServer, told: To
     told.well, told.said = False, {"state": "failing"}
     status, _, body = ask(server, "/health")
     assert (status, json.loads(body)) == (503, {"state": "failing"})
+
+
+def test_a_process_that_hangs_is_503_whatever_its_health(server: StatusServer, told: Told) -> None:
+    assert ask(server, "/live")[::2] == (200, b"live\n")
+    told.alive = False
+    assert ask(server, "/live")[::2] == (503, b"no progress\n")
+    assert ask(server, "/health")[0] == 200
 
 
 def test_metrics_are_prometheus_text(server: StatusServer) -> None:
@@ -162,7 +176,7 @@ def test_no_more_are_served_at_once_than_there_is_room_for(server: StatusServer,
 
 def test_an_ipv6_address_is_listened_on(told: Told) -> None:
     try:
-        server = StatusServer("[::1]:0", told.health, str)
+        server = told.server("[::1]:0")
     except ConfigurationError:
         pytest.skip("no IPv6 here")
     server.start()
@@ -172,4 +186,4 @@ def test_an_ipv6_address_is_listened_on(told: Told) -> None:
 
 
 def test_a_server_that_was_not_started_can_be_closed() -> None:
-    StatusServer("127.0.0.1:0", lambda: (True, {}), str).close()
+    Told().server("127.0.0.1:0").close()
