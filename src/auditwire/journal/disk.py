@@ -125,7 +125,9 @@ class DiskJournal:
         )
         self._syncer = Syncer(self._fs, self._writer, sync, interval=sync_seconds, monotonic=monotonic)
         self._thread: threading.Thread | None = None
-        self.previous: Sequence[str] = path.ended()
+        self.previous: Sequence[str] = ()
+        with contextlib.suppress(OSError):  # no descriptors, say: a later stream names them
+            self.previous = path.ended()
         self._named = False
         self._writer.begin()
 
@@ -145,9 +147,11 @@ class DiskJournal:
         if self._sealed:
             raise CollectorClosed("the collector is closed: the event was not accepted")
         # record 0 is the opening checkpoint, which waits for the disk if that had no room at the beginning
-        result = self._writer.append(draft) if self._opened else Refusal("the journal is being opened")
+        result = self._writer.append(draft) if self._opened else self._not_opened()
         if result.__class__ is Refusal:
-            result = self._append_later(draft, result)  # type: ignore[arg-type]
+            result = self._append_later(draft, result)
+        elif self._gave_up:
+            self._look_for_room()
         if self._mode == "always" and not self._syncer.through(result):  # type: ignore[arg-type]
             log.debug("an event is accepted, but the disk does not confirm it")
         if self._idle:
@@ -179,6 +183,14 @@ class DiskJournal:
             f"{refusal.reason}: the event was refused ({self.budget.used} of {self._capacity} bytes of "
             f"{self.path.path} are in use)"
         )
+
+    def _not_opened(self) -> Refusal:
+        return Refusal(self._writer.problem or "the journal is being opened")
+
+    def _look_for_room(self) -> None:
+        """End the full period when there is room again, and the last segment that was wanted was made."""
+        if self._gave_up and self._writer.problem is None and self._writer.room:
+            self._gave_up = False
 
     def _may_retry(self) -> bool:
         return self._sealed or self._gave_up or (self._opened and self._writer.room)
@@ -286,14 +298,12 @@ class DiskJournal:
         """Everything below ``low`` is done, and everything below ``listed`` is in a done checkpoint."""
         if self._reader is not None:
             self.budget.freed(self._reader.advance(low, listed))
-            if self._gave_up and self._writer.room:
-                self._gave_up = False
+            self._look_for_room()
             self._room.wake()
 
     def release(self, size: int) -> None:
         self._released += size
-        if self._gave_up and self._writer.room:
-            self._gave_up = False
+        self._look_for_room()
 
     def barriers(self) -> list[Barrier]:
         reached: list[Barrier] = []
