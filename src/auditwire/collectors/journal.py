@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Literal
 
+from auditwire.collectors.arguments import check_choice, check_seconds, check_topics, resource_of
 from auditwire.collectors.journals import DiskJournals, open_ledger
-from auditwire.collectors.kafka_arguments import check_choice, check_seconds, check_topics, resource_of
 from auditwire.collectors.streaming import Stream, StreamingCollector
 from auditwire.errors import FlushTimeout
 from auditwire.ids import uuid7

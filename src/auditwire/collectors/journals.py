@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal
 
 from auditwire._version import __version__
-from auditwire.collectors.kafka_arguments import check_choice
+from auditwire.collectors.arguments import check_choice
 from auditwire.errors import ConfigurationError
 from auditwire.journal import MemoryJournal
 from auditwire.journal.disk import DEFAULT_CAPACITY, MIN_CAPACITY, DiskJournal

@@ -19,15 +19,9 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from auditwire.collectors.arguments import check_choice, check_seconds, check_topics, resource_of
 from auditwire.collectors.journals import DiskJournals, MemoryJournals, check_memory_only, open_ledger
-from auditwire.collectors.kafka_arguments import (
-    check_choice,
-    check_seconds,
-    check_topics,
-    checked_capacity,
-    resource_of,
-    topic_settings_of,
-)
+from auditwire.collectors.kafka_arguments import checked_capacity, topic_settings_of
 from auditwire.collectors.streaming import Stream, StreamingCollector
 from auditwire.delivery.client import Client
 from auditwire.delivery.metrics import plain
