@@ -56,7 +56,6 @@ class Scribe:
         self._journal = journal
         self._monotonic = monotonic
         self._sleep = sleep
-        self._cursor: Cursor | None = None
         self._control = Control(journal, drafter, ledger, notes, acknowledged=self.acknowledged)
         self._deadline: float | None = None
         self._stumbled = False
@@ -99,10 +98,13 @@ class Scribe:
         directory = self._journal.directory
         if directory is None:
             return 0
+        # opened anew for each checkpoint: a file that stayed open would be one more that a fork inherits
         try:
-            if self._cursor is None:
-                self._cursor = Cursor.open(self._journal.path.fs, directory.cursor_path, writable=False)
-            position = self._cursor.read()
+            cursor = Cursor.open(self._journal.path.fs, directory.cursor_path, writable=False)
+            try:
+                position = cursor.read()
+            finally:
+                cursor.close()
         except OSError as error:  # the checkpoint claims less than it could, which is true all the same
             log.debug("the cursor cannot be read: %s", error)
             return 0
@@ -127,8 +129,6 @@ class Scribe:
                 self._sleep(_IDLE)
             if self._deadline is not None and self._monotonic() >= self._deadline:
                 self.finished = True
-        if self._cursor is not None:
-            self._cursor.close()
 
     def step(self) -> bool:
         """One round without waiting; True when something was done."""
