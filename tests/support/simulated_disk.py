@@ -60,7 +60,8 @@ class Content(Inode):
         super().__init__(number, mode, gid)
         self.durable = b""
         self.allocated: set[int] = set()
-        self.holder: object = None  # the open file that has the lock
+        self.holder: object = None  # the open file that has the lock alone
+        self.sharers: set[object] = set()  # those that share it
         self.opens = 0
         self._lost: dict[int, bytes] = {}  # pages that a failed sync left clean but not durable
         self._mappings: list[weakref.ref[Mapping]] = []

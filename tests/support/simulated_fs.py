@@ -147,15 +147,25 @@ class SimulatedFile:
             raise
         inode.sync()
 
-    def lock(self) -> bool:
+    def lock(self, *, shared: bool = False) -> bool:
         inode = self._enter("lock")
-        if inode.holder is None:
+        if inode.holder not in {None, self} or (not shared and inode.sharers - {self}):
+            return False
+        if shared:
+            inode.holder = None
+            inode.sharers.add(self)
+        else:
             inode.holder = self
-        return inode.holder is self
+            inode.sharers.discard(self)
+        return True
 
     def unlock(self) -> None:
-        if self._enter("unlock").holder is self:
-            self._inode.holder = None
+        self._unlock(self._enter("unlock"))
+
+    def _unlock(self, inode: Content) -> None:
+        inode.sharers.discard(self)
+        if inode.holder is self:
+            inode.holder = None
 
     def size(self) -> int:
         return self._enter("size").size
@@ -167,8 +177,7 @@ class SimulatedFile:
         if not self._closed:
             self._closed = True
             self._inode.opens -= 1
-            if self._inode.holder is self:
-                self._inode.holder = None
+            self._unlock(self._inode)
 
 
 class SimulatedFileSystem:

@@ -81,14 +81,12 @@ class StreamDirectory:
         return Lock.acquire(self._fs, f"{self.path}/{SENDER_LOCK_FILE}", mode=self.file_mode)
 
     def owner_alive(self) -> bool:
-        """Whether somebody holds the owner's lock. It is taken for an instant to find out."""
-        if not self._fs.exists(f"{self.path}/{LOCK_FILE}"):
-            return False
-        lock = self.take_owner()
-        if lock is None:
-            return self._fs.exists(self.path)
-        lock.release()
-        return False
+        """Whether somebody holds the owner's lock; nothing is made, and nothing taken (`Lock.held`)."""
+        return Lock.held(self._fs, f"{self.path}/{LOCK_FILE}")
+
+    def sent(self) -> bool:
+        """Whether somebody holds the sender's lock; nothing is made, and nothing taken (`Lock.held`)."""
+        return Lock.held(self._fs, f"{self.path}/{SENDER_LOCK_FILE}")
 
     def write_state(self, state: Mapping[str, Any]) -> None:
         """Replace ``state.json``, in one step. Only for the holder of the sender's lock; not synced."""

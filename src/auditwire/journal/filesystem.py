@@ -5,7 +5,7 @@ to, and that forgets what was not synced when its power is cut. Errors are ``OSE
 name the file.
 """
 
-# ruff: noqa: PTH101, PTH102, PTH104, PTH106, PTH108, PTH123, PTH208 - a method is one system call
+# ruff: noqa: PTH101, PTH102, PTH104, PTH106, PTH108, PTH208 - a method is one system call
 
 from __future__ import annotations
 
@@ -16,50 +16,17 @@ import stat
 import sys
 from typing import TYPE_CHECKING, Protocol
 
+from auditwire.journal.mounts import MOUNTINFO, kind
+
 if sys.platform != "win32":
     import fcntl
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["NETWORK_KINDS", "REAL", "Buffer", "File", "FileSystem", "RealFile", "RealFileSystem"]
-
-NETWORK_KINDS = frozenset(
-    {
-        "9p",
-        "acfs",
-        "afs",
-        "beegfs",
-        "ceph",
-        "cifs",
-        "coda",
-        "fuse.ceph",
-        "fuse.gcsfuse",
-        "fuse.glusterfs",
-        "fuse.juicefs",
-        "fuse.mount-s3",
-        "fuse.rclone",
-        "fuse.s3fs",
-        "fuse.sshfs",
-        "glusterfs",
-        "gpfs",
-        "lustre",
-        "nfs",
-        "nfs4",
-        "smb3",
-        "smbfs",
-        "virtiofs",
-    }
-)
-"""File systems whose files another host may hold, as mountinfo names them.
-
-On these, ``flock`` may hold on one host only, another host's readers do not see mapped pages in the order in
-which they were written, and a write that was accepted may still fail at close. The journal's promises rest on
-all three.
-"""
+__all__ = ["REAL", "Buffer", "File", "FileSystem", "RealFile", "RealFileSystem"]
 
 _ZEROS = bytes(1 << 20)
-_MOUNTINFO = "/proc/self/mountinfo"
 _REFUSED = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
@@ -122,11 +89,11 @@ class File(Protocol):
         elsewhere.
         """
 
-    def lock(self) -> bool:
-        """Take the file's one lock, without waiting; False while another open of it has the lock.
+    def lock(self, *, shared: bool = False) -> bool:
+        """Take the file's lock, without waiting; False while another open of it has the lock.
 
         The lock belongs to this open and to what a fork makes of it: it is free when all of them are closed,
-        or when one of them unlocks.
+        or when one of them unlocks. Any number of opens may have it shared, while none has it alone.
         """
 
     def unlock(self) -> None:
@@ -297,12 +264,12 @@ class RealFile:
             else:  # pragma: no cover - macOS
                 os.fsync(self._open)
 
-    def lock(self) -> bool:
+    def lock(self, *, shared: bool = False) -> bool:
         if sys.platform == "win32":  # pragma: no cover - there is no disk journal on Windows
             raise OSError(errno.ENOSYS, "no flock on this platform", self.path)
         try:
             with self._naming:
-                fcntl.flock(self._open, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._open, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
@@ -335,7 +302,7 @@ class RealFileSystem:
         mountinfo: Where the mounts are listed (proc_pid_mountinfo(5)).
     """
 
-    def __init__(self, mountinfo: str = _MOUNTINFO) -> None:
+    def __init__(self, mountinfo: str = MOUNTINFO) -> None:
         self._mountinfo = mountinfo
 
     def open(
@@ -432,29 +399,10 @@ class RealFileSystem:
             os.close(descriptor)
 
     def kind(self, path: str) -> str:
-        try:
-            with open(self._mountinfo, "rb") as file:
-                lines = file.read().splitlines()
-        except OSError:
-            return ""
-        real = os.fsencode(os.path.realpath(path))
-        best, kind = -1, b""
-        for line in lines:
-            fields, _, source = line.partition(b" - ")
-            point = _unescape(fields.split(b" ")[4])
-            under = real == point or real.startswith(point.rstrip(b"/") + b"/")
-            if under and len(point) >= best:  # of equals the last one: it was mounted over the others
-                best, kind = len(point), source.split(b" ")[0]
-        return kind.decode("ascii", "backslashreplace")
+        return kind(path, self._mountinfo)
 
     def chown_group(self, path: str, gid: int) -> None:
         os.chown(path, -1, gid)
-
-
-def _unescape(field: bytes) -> bytes:
-    """A mount point with its octal escapes (space, tab, newline, backslash) undone."""
-    head, *rest = field.split(b"\\")
-    return head + b"".join(bytes([int(part[:3], 8)]) + part[3:] for part in rest)
 
 
 REAL = RealFileSystem()

@@ -34,8 +34,8 @@ from typing import TYPE_CHECKING, Any
 
 from auditwire.errors import ConfigurationError
 from auditwire.journal.directory import StreamDirectory
-from auditwire.journal.filesystem import NETWORK_KINDS
 from auditwire.journal.locks import Lock
+from auditwire.journal.mounts import NETWORK_KINDS
 from auditwire.journal.target import Target, boot_id
 from auditwire.journal.trees import (
     LOCK_FILE,
@@ -122,6 +122,24 @@ class JournalPath:
                 raise ConfigurationError("journal", f"{self.path} cannot be a journal: {error}") from error
             raise
         self._shared = self._gid is not None or bool(fs.mode(self.path) & stat.S_IWGRP)
+
+    @classmethod
+    def look(cls, fs: FileSystem, path: str) -> JournalPath:
+        """A path that is there, for reading: nothing is made or tested, and a read-only medium will do.
+
+        Raises:
+            FileNotFoundError: There is nothing.
+            NotADirectoryError: It is no directory.
+            OSError: It cannot be looked at.
+        """
+        journal = cls.__new__(cls)
+        journal.fs = fs
+        journal.path = os.path.realpath(path)
+        journal._gid = None  # noqa: SLF001 - its own
+        journal._shared = bool(fs.mode(journal.path) & stat.S_IWGRP)  # noqa: SLF001 - its own
+        if not fs.is_directory(journal.path):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), journal.path)
+        return journal
 
     def _check_group(self, gid: int) -> None:
         try:

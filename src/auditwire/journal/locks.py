@@ -49,6 +49,28 @@ class Lock:
                 lock.release()
         return lock if held else None
 
+    @staticmethod
+    def held(fs: FileSystem, path: str) -> bool:
+        """Whether somebody has a lock. Nothing is made, and a file that may only be read can be asked too.
+
+        It is asked by a shared lock of an instant: others who ask do not notice, and who takes the lock in
+        this very instant finds it held, and has to look again.
+
+        Raises:
+            OSError: The file cannot be opened.
+        """
+        try:
+            file = fs.open(path, writable=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        try:
+            if not file.lock(shared=True):
+                return True
+            file.unlock()  # for forks of this moment, too
+            return False
+        finally:
+            file.close()
+
     def intact(self) -> bool:
         """Whether the lock is held, and its file still bears its name: another could take it otherwise."""
         if self._file is None:

@@ -119,7 +119,9 @@ def test_the_two_locks_of_a_stream_are_had_by_different_processes() -> None:
     assert sender is not None
     assert directory.take_sender() is None
     assert forwarder.owner_alive()
+    assert directory.sent()
     sender.release()
+    assert not directory.sent()
     assert directory.take_sender() is not None
 
 
@@ -127,8 +129,10 @@ def test_a_stream_without_the_owners_lock_file_can_be_adopted() -> None:
     fs = SimulatedFileSystem()
     directory = full_stream(fs, A)
     fs.unlink(f"{directory.path}/owner.lock")
+    fs.log.clear()
     assert not directory.owner_alive()
-    assert not fs.exists(f"{directory.path}/owner.lock")
+    assert not directory.sent()
+    assert "create" not in [operation for operation, _ in fs.log]
     assert directory.take_owner() is not None
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auditwire.journal.filesystem import NETWORK_KINDS, REAL, RealFileSystem
+from auditwire.journal.filesystem import REAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -318,6 +318,21 @@ def test_one_open_of_a_file_has_its_lock_until_it_is_closed_or_unlocks(tmp_path:
     first.close()
 
 
+def test_a_lock_is_shared_or_one_opens_alone(tmp_path: Path) -> None:
+    path = str(tmp_path / "f")
+    first, second, third = REAL.open(path, create=True), REAL.open(path, writable=False), REAL.open(path)
+    assert first.lock(shared=True)
+    assert second.lock(shared=True)
+    assert not third.lock()
+    second.close()
+    assert first.lock()
+    assert not third.lock(shared=True)
+    first.unlock()
+    assert third.lock()
+    first.close()
+    third.close()
+
+
 def test_an_error_of_locking_is_not_taken_for_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_descriptor: int, _operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
@@ -415,62 +430,3 @@ def test_where_directories_cannot_be_synced_that_is_accepted_and_an_input_error_
     else:
         REAL.sync_directory(str(tmp_path))
     assert descriptors() == before
-
-
-# kinds
-
-MOUNTS = r"""
-22 27 0:21 / /proc rw,relatime - proc proc rw
-27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
-30 27 0:25 / /data rw,relatime shared:7 master:2 - nfs4 host:/export rw
-31 30 0:26 / /data/local rw - xfs /dev/vdb rw
-32 27 0:27 / /mnt/with\040space\134and\011tab rw - fuse.sshfs u@h:/ rw
-33 27 0:28 / /over rw - nfs host:/a rw
-34 33 0:29 / /over rw - tmpfs tmpfs rw
-""".lstrip()
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [
-        ("/", "ext4"),
-        ("/elsewhere/journal", "ext4"),
-        ("/data", "nfs4"),
-        ("/data/journal", "nfs4"),
-        ("/database", "ext4"),
-        ("/data/local", "xfs"),
-        ("/data/local/a/b", "xfs"),
-        ("/data/localhost", "nfs4"),
-        ("/mnt/with space\\and\ttab/journal", "fuse.sshfs"),
-        ("/over/journal", "tmpfs"),
-    ],
-)
-def test_the_kind_is_that_of_the_innermost_mount(tmp_path: Path, path: str, kind: str) -> None:
-    (tmp_path / "mountinfo").write_text(MOUNTS)
-    assert RealFileSystem(str(tmp_path / "mountinfo")).kind(path) == kind
-
-
-def test_the_kind_of_a_link_is_that_of_where_it_leads(tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to("/proc")
-    assert REAL.kind(str(tmp_path / "link" / "self")) == "proc"
-    assert REAL.kind("/proc") == "proc"
-    assert REAL.kind(str(tmp_path)) not in {"", "proc"}
-
-
-def test_the_kind_is_not_known_where_there_is_no_mountinfo(tmp_path: Path) -> None:
-    assert RealFileSystem(str(tmp_path / "nothing")).kind("/") == ""
-
-
-def test_local_kinds_are_not_taken_for_network_ones() -> None:
-    assert {"nfs", "nfs4", "cifs", "9p", "ceph", "fuse.sshfs"} <= NETWORK_KINDS
-    assert not NETWORK_KINDS & {
-        "ext4",
-        "xfs",
-        "btrfs",
-        "zfs",
-        "overlay",
-        "tmpfs",
-        "fuse.mergerfs",
-        "f2fs",
-        "apfs",
-    }

@@ -16,9 +16,10 @@ import pytest
 from auditwire.errors import ConfigurationError
 from auditwire.ids import uuid7
 from auditwire.journal.cursor import Cursor
-from auditwire.journal.filesystem import NETWORK_KINDS, REAL
+from auditwire.journal.filesystem import REAL
 from auditwire.journal.layout import JournalPath, lasting
 from auditwire.journal.locks import Lock
+from auditwire.journal.mounts import NETWORK_KINDS
 from support.journal_paths import BASE, DIGEST, INFO, A, B, C, a_file, full_stream, line
 from support.simulated_disk import PAGE
 from support.simulated_fs import CHANGING, SimulatedFileSystem
@@ -118,6 +119,38 @@ def test_what_may_pass_stays_an_os_error(number: int) -> None:
     assert caught.value.errno == number
     assert not lasting(caught.value)
     JournalPath(fs, BASE)
+
+
+def test_a_path_can_be_looked_at_where_nothing_may_be_changed() -> None:
+    fs = SimulatedFileSystem(kind="nfs")
+    made = JournalPath(fs, BASE, force_network=True)
+    made.create_stream(A, INFO)
+    made.note_ended(line(B))
+    fs.read_only = True
+    fs.log.clear()
+    journal = JournalPath.look(fs, BASE)
+    directory = journal.open_stream(A)
+    assert (journal.path, journal.streams(), journal.ended(), journal.strangers()) == (
+        BASE,
+        [A],
+        [line(B)],
+        [],
+    )
+    assert (directory.info(), directory.segments(), directory.file_mode) == (INFO, [], 0o600)
+    assert directory.owner_alive()
+    assert not directory.sent()
+    assert journal.used() == made.used() > 0
+    assert {operation for operation, _ in fs.log} <= {"lock"}
+
+
+def test_looking_at_what_is_no_journal_path_makes_nothing() -> None:
+    fs = SimulatedFileSystem()
+    with pytest.raises(FileNotFoundError):
+        JournalPath.look(fs, BASE)
+    a_file(fs, "/file")
+    with pytest.raises(NotADirectoryError):
+        JournalPath.look(fs, "/file")
+    assert fs.files() == {"/file": b"x"}
 
 
 # groups

@@ -124,20 +124,32 @@ def test_a_forked_child_that_abandons_the_lock_leaves_it_with_its_parent(
     assert not free(path)  # the child has ended, and the parent still holds it
 
 
+INHERITING = """
+    lock = Lock.acquire(REAL, path)
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.close(writing)
+        say('forked')
+        os.read(reading, 1)  # until the parent has ended
+        os._exit(0)
+    hear()
+    lock.release()
+    say('freed')
+    hear()
+"""
+
+
 def test_a_lock_that_forked_children_inherited_is_free_when_the_parent_releases_it(
     tmp_path: Path, children: list[Child]
 ) -> None:
     path = str(tmp_path / "owner.lock")
-    child = Child(
-        path, FORKING.format(in_child="pass", in_parent="hear(); lock.release(); say('freed'); os.wait()")
-    )
+    child = Child(path, INHERITING)
     children.append(child)
     assert child.hear() == "forked"
     assert not free(path)
     child.go_on()
     assert child.hear() == "freed"
     assert free(path)  # while the child lives, and has it open
-    child.go_on()
 
 
 def test_a_killed_parents_lock_stays_held_while_a_child_has_not_abandoned_it(
@@ -164,6 +176,30 @@ def test_a_lock_that_the_parent_holds_is_not_had_by_its_child(tmp_path: Path, ch
     children.append(child)
     assert child.hear() == "None"
     child.go_on()
+
+
+def test_asking_whether_a_lock_is_held_makes_nothing_and_disturbs_nobody(
+    tmp_path: Path, children: list[Child]
+) -> None:
+    path = str(tmp_path / "owner.lock")
+    assert not Lock.held(REAL, path)
+    assert not REAL.exists(path)
+    child = Child(
+        path, "lock = Lock.acquire(REAL, path); say('held'); hear(); lock.release(); say('freed'); hear()"
+    )
+    children.append(child)
+    assert child.hear() == "held"
+    assert Lock.held(REAL, path)
+    child.go_on()
+    assert child.hear() == "freed"
+    (tmp_path / "owner.lock").chmod(0o400)
+    reader = REAL.open(path, writable=False)
+    assert reader.lock(shared=True)  # another one who asks
+    assert not Lock.held(REAL, path)
+    assert Lock.acquire(REAL, path) is None
+    reader.close()
+    assert free(path)
+    assert not Lock.held(REAL, f"{path}/below")
 
 
 # one process

@@ -309,6 +309,22 @@ def test_a_lock_holds_between_processes_on_one_disk() -> None:
     assert mine.lock()
 
 
+def test_a_lock_is_shared_or_one_opens_alone() -> None:
+    fs = SimulatedFileSystem()
+    first, second, third = fs.open("/f", create=True), fs.open("/f"), fs.open("/f")
+    assert first.lock(shared=True)
+    assert second.lock(shared=True)
+    assert not third.lock()
+    assert not first.lock()
+    second.close()
+    assert first.lock()
+    assert not third.lock(shared=True)
+    assert first.lock(shared=True)
+    assert third.lock(shared=True)
+    first.unlock()
+    assert third.lock()
+
+
 def test_killing_one_process_leaves_the_mapping_of_another_in_place() -> None:
     fs = SimulatedFileSystem()
     other = fs.process()
