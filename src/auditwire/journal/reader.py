@@ -235,15 +235,13 @@ class StreamReader:
     @staticmethod
     def _reaches(segment: Segment, sequence: int) -> bool:
         """Whether a segment has this sequence or one above it."""
-        if segment.word(segment.start) in {0, SEALED}:
-            return False
         offset, number = segment.start, segment.first_sequence
         while number < sequence:  # copies of what an older segment has too
             records, offset = segment.take(offset, number, sequence - number, verify=True)
             if not records:
                 return False
             number += len(records)
-        return number > segment.first_sequence or segment.word(offset) not in {0, SEALED}
+        return segment.word(offset) not in {0, SEALED}
 
     def _leave(self, segment: Segment) -> None:
         self._ends[self._number] = self._expected
