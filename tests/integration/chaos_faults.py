@@ -6,7 +6,7 @@ the cluster as it found it, also when the test fails.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # not all in i
     AclOperation,
     AdminClient,
 )
-from emit_support import QUICK, until
+from emit_support import QUICK, SOON, until
 
+from auditwire.journal.filesystem import REAL
+from auditwire.journal.layout import JournalPath
+from auditwire.reading import Reader
+from rig.load import Load
 from rig.secure import ADMIN, Users
 
 if TYPE_CHECKING:
@@ -23,8 +27,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from typing_extensions import Self
+
+    from auditwire.reading import Record
     from rig.container import KafkaCluster, KafkaNode
-    from rig.load import Load
     from rig.proxy import Proxy
 
 SETTLED = 90.0
@@ -35,20 +41,25 @@ PASSWORD = "right"
 
 
 class Stage:
-    """A cluster, the user that emits and its topics.
+    """A cluster, the user that emits, and the processes that do; leaving the block kills them.
 
     Attributes:
         cluster: Three brokers with TLS, users and ACLs; a further listener of each is behind a proxy.
         users: Its users and ACLs.
         prefix: The topics' prefix.
         user: Who emits.
-        load: The emitting process; a fault may replace it.
+        journal: The journal path of all processes.
+        loads: The processes that emit or have emitted, the present one last.
+        taken: Records of a topic that a fault has deleted since.
     """
 
-    load: Load
-
-    def __init__(self, cluster: KafkaCluster, secrets: Path, prefix: str) -> None:
+    def __init__(self, cluster: KafkaCluster, secrets: Path, prefix: str, folder: Path) -> None:
         self.cluster = cluster
+        self.journal = folder / "journal"
+        self.loads: list[Load] = []
+        self.taken: list[Record] = []
+        self._folder = folder
+        self._ended = ExitStack()
         self.users = Users(cluster, secrets)
         self.prefix = prefix
         self.user = f"u-{prefix}"
@@ -57,14 +68,38 @@ class Stage:
         # asked of whichever broker is up, at a pace that suits tests
         self.admin = AdminClient({**self.reading, **QUICK, "log_level": 0})
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.close()
+
+    def start(self, *, password: str = PASSWORD, proxied: bool = False) -> None:
+        """Start a process that emits, through the proxies or with TLS and a login."""
+        if proxied:
+            config = {"bootstrap.servers": self.cluster.proxied, **QUICK}
+        else:
+            config = {**self.users.client(self.user, password), **QUICK}
+        life = "abc"[len(self.loads)]
+        load = Load(self._folder, config, self.prefix, life=life, journal=str(self.journal))
+        self.loads.append(self._ended.enter_context(load))
+
+    @property
+    def load(self) -> Load:
+        """The process that emits now."""
+        return self.loads[-1]
+
+    @property
+    def accepted(self) -> int:
+        """What emit has accepted in all processes together."""
+        return sum(load.counts.total for load in self.loads)
+
+    def streams(self) -> list[str]:
+        """The streams in the journal path: what is left of an ended process's goes when all of it is sent."""
+        return JournalPath(REAL, str(self.journal)).streams()
+
     def allow(self) -> None:
         self.users.allow(self.user, f"{self.prefix}.", *RIGHTS, prefix=True)
-
-    def emitting(self, *, password: str = PASSWORD, proxied: bool = False) -> dict[str, Any]:
-        """librdkafka's settings for the process that emits: through the proxies, or with TLS and a login."""
-        if proxied:
-            return {"bootstrap.servers": self.cluster.proxied, **QUICK}
-        return {**self.users.client(self.user, password), **QUICK}
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -171,6 +206,15 @@ def two_nodes_down(stage: Stage) -> Iterator[None]:
             node.start_again()
 
 
+@contextmanager
+def emitter_killed(stage: Stage) -> Iterator[None]:
+    """While two nodes are down, and started again on the same journal before they are back."""
+    with two_nodes_down(stage):
+        yield
+        stage.load.kill()
+        stage.start()
+
+
 # -- the network ------------------------------------------------------------------------------------------
 
 
@@ -189,6 +233,24 @@ def on_all_proxies(begin: Callable[[Proxy], None]) -> Callable[[Stage], Abstract
 
 
 # -- topics, rights, passwords ----------------------------------------------------------------------------
+
+
+@contextmanager
+def topic_deleted(stage: Stage) -> Iterator[None]:
+    """What the topic held is read first: whoever deletes a topic deletes its records.
+
+    Its type is not emitted in between, for a record that is acknowledged between the reading and the deletion
+    would be deleted unread. It is emitted again while the topic is missing.
+    """
+    topic = stage.topic("turn_end")
+    stage.load.hold("turn_end")
+    stage.load.flush(SOON)
+    with Reader(topics=[topic], config=stage.reading) as reader:
+        stage.taken.extend(reader)
+    stage.admin.delete_topics([topic])[topic].result(SOON)
+    until(lambda: topic not in stage.admin.list_topics(timeout=10).topics, "the topic is gone")
+    stage.load.hold()
+    yield
 
 
 @contextmanager
@@ -213,6 +275,7 @@ FAULTS = [
     Fault("leader frozen and released", leader_paused, events=15_000),
     Fault("leader's network disconnected", leader_disconnected, events=15_000),
     Fault("two of three nodes killed: below min ISR", two_nodes_down, events=10_000, quick=True),
+    Fault("the same, and the emitter killed with -9", emitter_killed),
     Fault("latency of 200 ms", on_all_proxies(lambda proxy: proxy.slow(0.1)), proxied=True),
     Fault("connections cut, and refused", on_all_proxies(lambda proxy: proxy.cut()), proxied=True),
     Fault(
@@ -222,6 +285,7 @@ FAULTS = [
         quick=True,
     ),
     Fault("black hole", on_all_proxies(lambda proxy: proxy.swallow()), events=15_000, proxied=True),
+    Fault("topic deleted", topic_deleted, quick=True),
     Fault("ACL revoked and restored", acl_revoked, quick=True),
     Fault("wrong password, then the right one", wrong_password, password="wrong"),
 ]

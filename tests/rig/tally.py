@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from auditwire.events import CONTROL_TYPES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from auditwire.reading import Record
-    from rig.load import Counts
+    from rig.load import Load
 
 GROWTH = 8192
 
@@ -45,13 +47,13 @@ class Bits:
         self.highest = max(self.highest, number)
         return True
 
-    def absent(self, below: int) -> int:
-        """How many of the numbers 0 to `below` - 1 are not there."""
-        whole, rest = divmod(below, 8)
-        held = int.from_bytes(self._bytes[:whole], "little").bit_count()
-        if rest and whole < len(self._bytes):
-            held += (self._bytes[whole] & ((1 << rest) - 1)).bit_count()
-        return below - held
+    def __contains__(self, number: int) -> bool:
+        at = number >> 3
+        return at < len(self._bytes) and bool(self._bytes[at] & 1 << (number & 7))
+
+    def absent(self, below: int) -> Iterator[int]:
+        """The numbers from 0 to `below` - 1 that are not there."""
+        return (number for number in range(below) if number not in self)
 
 
 class Tally:
@@ -80,12 +82,15 @@ class Tally:
             if not self._emitted[life, int(thread)].add(int(number)):
                 self.doubled += 1
 
-    def lost(self, life: str, counts: Counts) -> int:
-        """How many events emit had accepted in that process that were not added."""
-        return sum(
-            self._emitted[life, thread].absent(accepted) for thread, accepted in enumerate(counts.accepted)
-        )
+    def lost(self, loads: Iterable[Load]) -> list[str]:
+        """The identities of the events that emit had accepted in these processes and that were not added."""
+        return [
+            f"{load.life}:{thread}:{number}"
+            for load in loads
+            for thread, accepted in enumerate(load.counts.accepted)
+            for number in self._emitted[load.life, thread].absent(accepted)
+        ]
 
     def gaps(self) -> int:
         """Sequences without a record below the highest one of their stream."""
-        return sum(bits.absent(bits.highest + 1) for bits in self.streams.values())
+        return sum(bits.highest + 1 - bits.count for bits in self.streams.values())
