@@ -9,7 +9,7 @@ TALLY := .cache/tally
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check docs format clean
+.PHONY: help demo test chaos soak check docs format clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -30,6 +30,9 @@ test: $(VENV)/.dev ## all tests, on the best broker that this machine has
 
 chaos: $(VENV)/.dev ## every fault on three brokers in containers, and the table (ARGS="--fault-table FILE")
 	@AUDITWIRE_TEST_TIER=container $(BIN)/python -m pytest tests/integration/test_chaos.py --all-faults $(ARGS)
+
+soak: $(VENV)/.dev ## half an hour of events and random faults: nothing lost, nothing grows (ARGS="--minutes 3")
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 check: $(VENV)/.dev ## lint, format, types, order of imports
 	@$(BIN)/ruff check

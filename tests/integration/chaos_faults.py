@@ -203,7 +203,9 @@ def two_nodes_down(stage: Stage) -> Iterator[None]:
         yield
     finally:
         for node in down:
-            node.start_again()
+            node.start_again_without_waiting()
+        for node in down:
+            node.wait_ready()
 
 
 @contextmanager

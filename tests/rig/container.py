@@ -209,8 +209,12 @@ class KafkaNode(Broker):
         self._wrapped.stop(timeout=30)
 
     def start_again(self) -> None:
-        self._wrapped.start()
+        self.start_again_without_waiting()
         self.wait_ready()
+
+    def start_again_without_waiting(self) -> None:
+        """For several nodes of a cluster that are down: none is ready before a majority runs."""
+        self._wrapped.start()
 
     def pause(self) -> None:
         self._wrapped.pause()
