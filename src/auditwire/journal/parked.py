@@ -88,6 +88,7 @@ class ParkedLog:
         self._tail: Segment | None = None
         self._offset = 0
         self._unsynced: dict[int, Segment] = {}
+        self._found: set[int] = set()  # whoever wrote these may have died before it synced them
         self._new_name = False
         self._open: dict[int, Segment] = {}
         self._next = 1 + max(self._numbers(), default=-1)
@@ -166,6 +167,13 @@ class ParkedLog:
             del self._unsynced[number]
             if segment is not self._tail:
                 self._keep_open(segment)
+        for number in sorted(self._found):
+            file = self._fs.open(self._path(number))
+            try:
+                file.sync()
+            finally:
+                file.close()
+            self._found.remove(number)
         if self._new_name:
             self._fs.sync_directory(self._directory.parked_path)
             self._fs.sync_directory(self._directory.path)
@@ -230,7 +238,10 @@ class ParkedLog:
                     yield found
         finally:
             segment.close()
-        if number not in self._files and not damaged:
+        if number in self._files:
+            self._found.add(number)
+            self._new_name = True
+        elif not damaged:
             self._remove(number, size)
 
     def _blank(self, path: str, size: int) -> bool:
@@ -269,6 +280,7 @@ class ParkedLog:
             segment = segments.pop(number, None)
             if segment is not None:
                 segment.close()
+        self._found.discard(number)
         self._remove(number, self._files[number].size)
         del self._files[number]
 

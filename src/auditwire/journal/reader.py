@@ -353,8 +353,8 @@ class StreamReader:
     def _elsewhere(self, first: int, last: int) -> list[Record]:
         found: dict[int, Record] = {}
         for number in self._directory.segments():
-            # one that was left may have grown since, if its writer was believed to write into another one;
-            # in this one, a block that the disk wrote in the wrong place may have stood before the right ones
+            # the one that is read is among them: a block that the disk wrote in the wrong place may have led
+            # past the right ones
             if self._ends.get(number, first) < first:
                 continue
             segment = self._try_open(number)

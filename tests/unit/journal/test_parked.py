@@ -215,6 +215,20 @@ def test_a_file_that_is_no_copy_of_this_stream_is_named_and_left(stream: Stream)
     assert len(files(stream)) == 6
 
 
+def test_a_file_of_which_nothing_can_be_read_stays(stream: Stream) -> None:
+    parked = log(stream)
+    position = park(parked, [1])[1]
+    parked.close()
+    path = Path(stream.directory.parked_path) / "00000000.seg"
+    raw = bytearray(path.read_bytes())
+    raw[(position & 0xFFFF_FFFF) + 60] ^= 1
+    path.write_bytes(raw)
+    again = log(stream)
+    assert list(again.load()) == []
+    assert len(again.unreadable) == 1
+    assert files(stream) == ["00000000.seg"]
+
+
 def test_files_in_which_nothing_was_written_are_removed(stream: Stream) -> None:
     folder = Path(stream.directory.parked_path)
     folder.mkdir()
@@ -259,6 +273,24 @@ def test_with_room_for_a_small_file_only_a_small_one_is_made(stream: Stream) -> 
     for sequence in range(4):
         parked.append(record(sequence, 300_000))
     assert parked.size == 2 * FIRST_FILE
+
+
+def test_copies_that_a_process_before_left_unsynced_are_synced_too(tmp_path: Path) -> None:
+    fs = SimulatedFileSystem()
+    stream = Stream(Path("/"), fs)
+    fs.sync()
+    first = log(stream)
+    park(first, [1, 2])
+    first.close()
+    second = log(stream)
+    assert len(list(second.load())) == 2
+    second.sync()
+    third = log(Stream(Path("/"), fs.crash(random.Random(0))))
+    assert [r.sequence for r in third.load()] == [1, 2]
+    third.done(1)
+    third.done(2)
+    third.sync()  # nothing is left of them
+    assert third.size == 0
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])

@@ -331,3 +331,15 @@ def test_bytes_that_cannot_be_kept_are_an_error_and_can_be_kept_later(tmp_path: 
     assert after == 2  # the bytes and the note can fail
     folder = stream.journal.quarantine_path(STREAM)
     assert sorted(fs.list(folder)) == ["00000000-100-200.bytes", "00000000-100-200.json"]
+
+
+def test_a_file_that_is_cut_while_it_is_searched_has_an_end(stream: Stream) -> None:
+    offsets = stream.write(0, range(1000), size=256 << 10)
+    segment = Segment.open(REAL, stream.path(0), mapped=False)
+    search = Search(segment)
+    os.truncate(stream.path(0), offsets[10] + 4)
+    damage, found = search.behind(offsets[5], 5000)  # no number fits: all of it is searched
+    assert (damage, found) == (Unreadable(0, offsets[5], aligned(offsets[10] + 4), "sequence"), None)
+    os.truncate(stream.path(0), offsets[5])
+    assert search.behind(offsets[5], 5) == (None, None)
+    segment.close()

@@ -618,6 +618,65 @@ def test_closing_and_abandoning_leave_nothing_open(stream: Stream) -> None:
     assert descriptors() == before
 
 
+def test_a_live_reader_keeps_waiting_where_the_later_segment_has_not_what_it_waits_for(
+    writer: Writer,
+) -> None:
+    writer.write(5)
+    writer.stream.flip(0, _offset(writer, 2) + 60)
+    reader = writer.reader()
+    assert numbers(reader.take(9)) == [0, 1]
+    Path(writer.stream.path(1)).write_bytes(bytes(200))  # being made
+    assert reader.take(9) == []
+    Path(writer.stream.path(1)).unlink()
+    writer.stream.write(1, range(2), seal=False)  # copies, not decided for
+    assert reader.take(9) == []
+    writer.stream.flip(1, writer.stream.offsets[1][1] + 60)  # one of them still being written
+    assert reader.take(9) == []
+    assert not reader.damaged
+
+
+def test_without_a_cursor_damaged_headers_in_front_are_passed_over(stream: Stream) -> None:
+    for number in range(1, 4):
+        stream.write(number, range(100 * number, 100 * number + 10))
+    stream.flip(1, 50)
+    reader = stream.reader()
+    assert (reader.low, reader.listed) == (200, 200)
+    assert drain(reader) == [*range(200, 210), *range(300, 310)]
+    assert reader.gaps == [(210, 299)]
+    assert [d.segment for d in reader.unreadable] == [1]
+    stream.flip(2, 50)
+    stream.flip(3, 50)
+    again = stream.reader()
+    assert (again.low, drain(again)) == (0, [])
+
+
+def test_a_segment_that_somebody_else_removed_meanwhile_counts_as_removed(tmp_path: Path) -> None:
+    fs = SimulatedFileSystem()
+    stream = Stream(Path("/"), fs)
+    three(stream)
+    reader = stream.reader()
+    drain(reader)
+
+    def meanwhile(operation: str, path: str) -> None:
+        if operation == "unlink" and path.endswith("00000000.seg"):
+            fs.meanwhile = None
+            fs.unlink(path)
+
+    fs.meanwhile = meanwhile
+    assert reader.advance(200, 200) == fs.size(stream.path(2))  # one of two
+    assert stream.directory.segments() == [2]
+
+
+def test_a_reader_without_any_file_is_closed_and_abandoned_all_the_same(tmp_path: Path) -> None:
+    fs = SimulatedFileSystem()
+    stream = Stream(Path("/"), fs)
+    fs.fail("*", errno.EIO, "*/cursor", times=None)
+    reader = stream.reader()
+    reader.abandon()
+    reader.close()
+    assert reader.at_end
+
+
 # -- a model of reader and writer -------------------------------------------------------------------------
 
 
