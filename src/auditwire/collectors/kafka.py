@@ -23,6 +23,7 @@ from auditwire.collectors.arguments import check_choice, check_seconds, check_to
 from auditwire.collectors.journals import DiskJournals, MemoryJournals, check_memory_only, open_ledger
 from auditwire.collectors.kafka_arguments import checked_capacity, topic_settings_of
 from auditwire.collectors.streaming import Stream, StreamingCollector
+from auditwire.delivery.adoption import Adoption
 from auditwire.delivery.client import Client
 from auditwire.delivery.metrics import plain
 from auditwire.delivery.partitioner import PARTITIONERS
@@ -134,11 +135,13 @@ class KafkaCollector(StreamingCollector[Sender]):
         self._source, self._headers = source, headers
         self._topic_settings = topic_settings_of(create_topics)
         self._journals: MemoryJournals | DiskJournals
+        self._adoption: Adoption | None
         if journal is None:
             check_memory_only(sync=sync, journal_group=journal_group, journal_on_network=journal_on_network)
             self._journals = MemoryJournals(checked_capacity(journal_bytes), on_full, full_timeout)
+            self._adoption = None
         else:
-            self._journals = DiskJournals(
+            self._journals = disk = DiskJournals(
                 journal,
                 Target.of(self._config["bootstrap.servers"], prefix),
                 capacity=journal_bytes,
@@ -148,6 +151,7 @@ class KafkaCollector(StreamingCollector[Sender]):
                 group=journal_group,
                 on_network=journal_on_network,
             )
+            self._adoption = Adoption(disk.path, disk.target)
         all_schemas()  # a damaged installation is found now, not at the first event
         super().__init__(exit_timeout)
 
@@ -170,9 +174,16 @@ class KafkaCollector(StreamingCollector[Sender]):
             hash_key=PARTITIONERS[self._config["partitioner"]],
             source=source,
             capacity=self._journals.capacity,
+            adoption=self._adoption,
         )
         sender.open()
         return _Stream(drafter, journal, notes, sender, client)
+
+    def after_fork(self) -> None:
+        """In the child: see :mod:`auditwire.forksafe`."""
+        if self._stream.pid != -1:
+            self._stream.worker.after_fork()
+        super().after_fork()
 
     # -- the collector ----------------------------------------------------------------------------------
 

@@ -44,6 +44,11 @@ class Health:
         producers: Producers made so far; more than 1 after fatal errors.
         faults: Errors in callbacks and in the sender itself, each logged.
         last_error: The last error of broker, client or sender, "" when there was none.
+        orphans: Stream -> records that were read of it and wait, for streams of other processes that this one
+            delivers.
+        left_alone: Stream -> where it goes, for those on the journal's path that go elsewhere.
+        adopted: Streams of other processes that were delivered to their end.
+        adopted_delivered: Events of other processes' streams that the broker acknowledged.
         latency: How long records took from being made to being acknowledged.
     """
 
@@ -65,6 +70,10 @@ class Health:
     producers: int = 0
     faults: int = 0
     last_error: str = ""
+    orphans: dict[str, int] = field(default_factory=dict)
+    left_alone: dict[str, str] = field(default_factory=dict)
+    adopted: int = 0
+    adopted_delivered: int = 0
     latency: Latency = field(default_factory=Latency)
 
     def to_dict(self) -> dict[str, Any]:

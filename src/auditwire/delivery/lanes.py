@@ -141,6 +141,11 @@ class Lane:
         """These of a settled chunk have to be produced again, before everything that came later."""
         self.again.append((chunk.number, records))
 
+    def settle_order(self) -> None:
+        """Put what goes again before the backlog, unless something produced behind it is under way."""
+        if not self.chunks:
+            self._restore()
+
     def _restore(self) -> None:
         for _, records in sorted(self.again, key=lambda item: item[0], reverse=True):
             self.backlog.put_back(records)

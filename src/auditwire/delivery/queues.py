@@ -9,7 +9,7 @@ from auditwire.delivery.backlog import Backlog
 from auditwire.delivery.lanes import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from auditwire.delivery.backlog import Hold, Place
     from auditwire.delivery.feed import Feed
@@ -82,6 +82,22 @@ class TopicQueue:
         for lane in self.lanes.values():
             goes = self.reason is None and lane.unacked < lane.window
             lane.backlog.spill(KEEP_RECORDS if goes else 0, KEEP_BYTES)
+
+    def places(self, feed: Feed) -> Iterator[Iterator[Place]]:
+        """Where a feed's records lie that wait here, of each queue in order; all of them leave memory."""
+        for backlog in self._backlogs():
+            backlog.spill(0, 0)
+            yield backlog.places(feed)
+
+    def relocate(self, feed: Feed, moved: Mapping[int, int]) -> None:
+        """Records that ``places`` named lie elsewhere now: sequence -> position."""
+        for backlog in self._backlogs():
+            backlog.relocate(feed, moved)
+
+    def _backlogs(self) -> list[Backlog]:
+        for lane in self.lanes.values():
+            lane.settle_order()
+        return [self.waiting, *(lane.backlog for lane in self.lanes.values())]
 
     def forget_partitions(self) -> None:
         """What waits in lanes waits again for the number of partitions, of each stream in its own order."""

@@ -10,6 +10,7 @@ wait, the others go on, and it is tried again with growing pauses, one record fi
 from __future__ import annotations
 
 import logging
+from heapq import merge
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -20,10 +21,11 @@ from auditwire.delivery.lanes import Chunk
 from auditwire.delivery.queues import TopicQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from auditwire.delivery.backlog import Backlog, Hold, Place
     from auditwire.delivery.client import Client
+    from auditwire.delivery.feed import Feed
     from auditwire.delivery.lanes import Lane
     from auditwire.delivery.topics import Directory
     from auditwire.journal import Record
@@ -120,6 +122,13 @@ class Router:
         if lane is not None:
             self._active[lane] = topic
 
+    def put_place(self, topic: str, place: Place) -> None:
+        """Take a record that is not in memory."""
+        queue = self._topics.get(topic)
+        if queue is None:
+            queue = self._topics[topic] = TopicQueue(topic, self._hold, self._partition)
+        queue.waiting.append_place(place)
+
     def _partition(self, key: bytes, partitions: int) -> int:
         hashed = self._hashes.get(key)
         if hashed is None:
@@ -132,6 +141,16 @@ class Router:
     def parked(self) -> dict[str, str]:
         """Topic -> why it takes no records."""
         return {t.name: t.reason for t in list(self._topics.values()) if t.reason is not None}
+
+    def parked_places(self, feed: Feed) -> Iterator[Place]:
+        """A feed's records of parked topics, in order, but for those on their way; none stays in memory."""
+        topics = [topic for topic in self._topics.values() if topic.reason is not None]
+        return merge(*(p for t in topics for p in t.places(feed)), key=lambda place: place.sequence)
+
+    def relocate(self, feed: Feed, moved: Mapping[int, int]) -> None:
+        """Records that ``parked_places`` named lie elsewhere now: sequence -> position."""
+        for topic in self._topics.values():
+            topic.relocate(feed, moved)
 
     # -- out --------------------------------------------------------------------------------------------
 

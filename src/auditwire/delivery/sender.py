@@ -12,22 +12,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, deque
-from hashlib import sha256
+from collections import deque
 from typing import TYPE_CHECKING
 
-from auditwire.delivery.backlog import Hold
+from auditwire.delivery.adoption import Adopter
+from auditwire.delivery.around import Around
+from auditwire.delivery.backlog import HOLD_BYTES, HOLD_RECORDS, Hold
 from auditwire.delivery.feed import Feed
+from auditwire.delivery.framing import headers_of, value_of
 from auditwire.delivery.health import Health
 from auditwire.delivery.latency import LatencyMeter
+from auditwire.delivery.parking import Parking
+from auditwire.delivery.quarantine import Quarantine
 from auditwire.delivery.router import Router
-from auditwire.events import QuarantineEvent
 from auditwire.journal.control import Control
-from auditwire.wire import frame_single_object, headers
+from auditwire.journal.disk import DiskJournal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from auditwire.delivery.adoption import Adoption
     from auditwire.delivery.backlog import Place
     from auditwire.delivery.client import Client
     from auditwire.delivery.health import State
@@ -72,6 +76,7 @@ class Sender:
         notes: What callers' threads counted.
         hash_key: The partitioner's hash.
         source: The ``ce_source`` header; None sends no headers.
+        adoption: Which streams of other processes are delivered too; None for none.
         monotonic: Clock, seconds.
         wall_ms: Clock, milliseconds since the Unix epoch.
         sleep: Sleeps so many seconds.
@@ -89,6 +94,7 @@ class Sender:
         hash_key: Callable[[bytes], int],
         source: str | None,
         capacity: int,
+        adoption: Adoption | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         sleep: Callable[[float], None] = time.sleep,
@@ -102,7 +108,7 @@ class Sender:
         self._latency = LatencyMeter(wall_ms())
         self._hold = hold = Hold()
         self._own = own = Feed(journal, drafter.stream_id, source, monotonic(), hold)
-        self._feeds = [own]
+        self._feeds: list[Feed] = [own]
         self._control = Control(
             journal,
             drafter,
@@ -111,26 +117,41 @@ class Sender:
             acknowledged=lambda: own.low,
             on_checkpoint=own.checkpoint if journal.durable else None,
         )
-        self._frames: dict[bytes, bytes] = {}
+        disk = journal if isinstance(journal, DiskJournal) else None
+        path = None if disk is None else disk.path
+        self._quarantine = Quarantine(own, self._control, path, fault=client.fault, wall_us=self._wall_us)
         self._router = Router(
             client,
             directory,
             hash_key=hash_key,
-            value_of=self._value_of,
-            headers_of=_headers_of,
+            value_of=value_of,
+            headers_of=headers_of,
             on_acked=self._on_acked,
-            on_poison=self._on_poison,
+            on_poison=self._quarantine.withhold,
             on_lost=self._on_lost,
             hold=hold,
             monotonic=monotonic,
             wall_ms=wall_ms,
         )
+        around = Around(
+            own=own,
+            feeds=self._feeds,
+            control=self._control,
+            router=self._router,
+            hold=hold,
+            budget=None if disk is None else disk.budget,
+            fault=client.fault,
+            last_error=lambda: client.last_error,
+            wall_us=self._wall_us,
+            monotonic=monotonic,
+        )
+        self._parking = None if disk is None else Parking(disk, around)
+        self._adopter = None if adoption is None else Adopter(adoption, around)
         self._barriers: deque[Barrier] = deque()
         self._notes = notes
         self._acknowledged = 0
         self._spilled_at = 0
         self._wait = WAIT_FIRST
-        self._quarantined: Counter[str] = Counter()
         self._deadline: float | None = None  # set by close
         self._half_time = 0.0
         self._mended = False
@@ -184,14 +205,14 @@ class Sender:
 
     def health(self) -> Health:
         """A snapshot; a count may be older than its neighbour by the record that is under way."""
-        own, control = self._own, self._control.written
+        own, control, adopter = self._own, self._control.written, self._adopter
         pending = self.pending
         now = self._monotonic()
         oldest = own.oldest_seconds(now) if pending else 0.0
         lost, coerced, truncated = self._notes.totals()
         parked = self.parked
         state: State = "ok"
-        if parked or lost or truncated or self._quarantined:
+        if parked or lost or truncated or self._quarantine.counts:
             state = "degraded"
         if pending and min(oldest, now - own.progress_at) > STALLED_SECONDS:
             state = "failing"
@@ -211,13 +232,25 @@ class Sender:
             coerced=coerced,
             truncated=truncated,
             parked=parked,
-            quarantined=dict(self._quarantined),
+            quarantined=dict(self._quarantine.counts),
             resent=self._router.resent,
             producers=self._client.made,
             faults=self._client.faults,
             last_error=self._client.last_error,
+            orphans={} if adopter is None else adopter.pending,
+            left_alone={} if adopter is None else adopter.left_alone,
+            adopted=0 if adopter is None else adopter.finished,
+            adopted_delivered=0 if adopter is None else adopter.delivered,
             latency=self._latency.snapshot(),
         )
+
+    def after_fork(self) -> None:
+        """In a forked child: all of this is the parent's; close what was inherited, touch nothing else."""
+        self.finished = True
+        if self._adopter is not None:
+            self._adopter.abandon()
+        if self._own.parked is not None:
+            self._own.parked.abandon()
 
     # -- the loop ---------------------------------------------------------------------------------------
 
@@ -230,6 +263,11 @@ class Sender:
                 self._client.fault("the sender stumbled and goes on")
                 self._sleep(WAIT_LAST)
                 self._end_when_late()  # a round that fails each time comes to no look at the clock
+        self._move_marks(last=True)
+        if self._adopter is not None:
+            self._adopter.close()
+        if self._own.parked is not None:
+            self._own.parked.close()
         self._client.abandon()
 
     def step(self) -> bool:
@@ -239,6 +277,7 @@ class Sender:
             self._mended = False
             self._router.retry_now()
         self._control.step(now)
+        self._see_to_disk(now)
         taken = self._take(now)
         self._barriers.extend(self._journal.barriers())
         produced = self._router.pump(now)
@@ -251,7 +290,7 @@ class Sender:
         self._move_marks()
         if self._deadline is not None:
             self._close_down()
-        return bool(taken or produced)
+        return bool(taken or produced or any(feed.busy for feed in self._feeds))
 
     def _rest(self, *, busy: bool) -> None:
         if self.finished:
@@ -266,22 +305,52 @@ class Sender:
             self._client.poll(self._wait)
             self._wait = WAIT_FIRST if self._acknowledged != before else min(WAIT_LAST, self._wait * 2)
         elif self._deadline is None:
-            self._journal.wait(min(IDLE, self._control.next_due(self._monotonic())))
+            live = self._adopter is not None and self._adopter.serves_live
+            longest = WAIT_LAST if live else IDLE
+            self._journal.wait(min(longest, self._control.next_due(self._monotonic())))
+
+    def _see_to_disk(self, now: float) -> None:
+        if self._parking is not None:
+            self._parking.step(now)
+        if self._adopter is not None and self._deadline is None:
+            self._adopter.step(now)
 
     def _take(self, now: float) -> int:
         """Records from each feed to the router, the own stream's first; how many."""
         taken = 0
         put = self._router.put
-        for feed in self._feeds:
+        for feed in self._feeds[:]:
+            own = feed is self._own
+            if not own and not self._may_take(feed, now):
+                continue
             if feed.durable and self._hold.full and not self._make_room():
                 continue
-            records = feed.take(BATCH, now)
-            if feed is self._own:
+            try:
+                records = feed.take(BATCH, now)
+            except OSError:
+                self._failed(feed, now)
+                continue
+            if own:
                 self._control.digest(records, now)
             for record in records:
                 put(record, now)
             taken += len(records)
         return taken
+
+    def _may_take(self, feed: Feed, now: float) -> bool:
+        """Others' records only while there is much room for the own ones, and not while all has to end."""
+        feed.busy = False
+        if self._deadline is not None or self._adopter is None or not self._adopter.may_take(feed, now):
+            return False
+        return self._hold.count < HOLD_RECORDS // 2 and self._hold.size < HOLD_BYTES // 2
+
+    def _failed(self, feed: Feed, now: float) -> None:
+        """A feed's files could not be read or moved; the exception is being handled."""
+        feed.busy = False
+        if feed is self._own or self._adopter is None:
+            self._client.fault("the journal could not be used: it is tried again")
+        else:
+            self._adopter.failed(feed, now)
 
     def _make_room(self) -> bool:
         """Memory is short. While records get through, what cannot go now waits where it is; else all waits.
@@ -295,10 +364,13 @@ class Sender:
         self._router.spill()
         return True
 
-    def _move_marks(self) -> None:
+    def _move_marks(self, *, last: bool = False) -> None:
         now = self._monotonic()
-        for feed in self._feeds:
-            feed.move(now)
+        for feed in self._feeds[:]:
+            try:
+                feed.move(now, last=last)
+            except OSError:  # noqa: PERF203 - one feed's disk must not stop the others
+                self._failed(feed, now)
         low, barriers = self._own.low, self._barriers
         while barriers:
             mark = barriers[0]
@@ -306,18 +378,14 @@ class Sender:
                 return
             barriers.popleft().release()
 
-    # -- records and answers ----------------------------------------------------------------------------
+    def _wall_us(self) -> int:
+        return self._wall_ms() * 1_000
 
-    def _value_of(self, record: Record) -> bytes:
-        fingerprint = record.fingerprint
-        frame = self._frames.get(fingerprint)
-        if frame is None:
-            frame = self._frames[fingerprint] = frame_single_object(fingerprint, b"")
-        return frame + record.body
+    # -- records and answers ----------------------------------------------------------------------------
 
     def _on_acked(self, records: list[Record]) -> None:
         now = self._monotonic()
-        if len(self._feeds) == 1:
+        if self._adopter is None:
             done = self._own.acked(records, now)
         else:
             by_feed: dict[Feed, list[Record]] = {}
@@ -333,32 +401,6 @@ class Sender:
         log.error("record %d of stream %s is lost: %s", place.sequence, place.origin.stream_id, reason)
         self._notes.lost("unreadable")
         place.origin.lost(place.sequence)
-
-    def _on_poison(self, record: Record, reason: str) -> bool:
-        """Withhold a record that the broker refuses for good; a quarantine record says so in its stead."""
-        digest = sha256(record.body).hexdigest()
-        sequence = self._control.append(
-            QuarantineEvent(
-                quarantined_stream=record.origin.stream_id,
-                quarantined_sequence=record.sequence,
-                quarantined_digest=digest,
-                quarantined_type=record.event_type,
-                topic=record.topic,
-                size=len(record.body),
-                reason=reason,
-            )
-        )
-        if sequence is None:
-            return False
-        self._own.stands_for[sequence] = record
-        self._quarantined[reason] += 1
-        log.error(
-            "the broker refuses record %d (%s, event %s, %d bytes) on topic %s for good (%s): "
-            "it is withheld, quarantine record %d says so",
-            *(record.sequence, record.event_type, record.event_id, len(record.body), record.topic, reason),
-            sequence,
-        )
-        return True
 
     # -- the end ----------------------------------------------------------------------------------------
 
@@ -377,8 +419,3 @@ class Sender:
     def _end_when_late(self) -> None:
         if self._deadline is not None and self._monotonic() >= self._deadline:
             self.finished = True
-
-
-def _headers_of(record: Record) -> list[tuple[str, bytes]] | None:
-    source = record.origin.source
-    return None if source is None else headers(record.event_id, record.event_type, source, record.trace)

@@ -44,6 +44,16 @@ class AckWindow:
         self._done[index] = 1
         return True
 
+    def is_done(self, sequence: int) -> bool:
+        """Whether this record, which exists or existed, is done."""
+        index = sequence - self._base
+        return index < 0 or (index < len(self._done) and self._done[index] == 1)
+
+    def first_open(self, sequence: int) -> int:
+        """The first sequence from this one on that is not done; ``end`` when all are."""
+        found = self._done.find(0, max(0, sequence - self._base))
+        return self.end if found < 0 else self._base + found
+
     def copy(self) -> AckWindow:
         """Another window with the same records done."""
         twin = AckWindow(self._base)

@@ -31,6 +31,10 @@ HEALTH = Health(
     resent=7,
     producers=1,
     faults=8,
+    orphans={"b": 4},
+    left_alone={"c": "other:9092", "d": "other:9092", "e": "other:9092"},
+    adopted=2,
+    adopted_delivered=12,
 )
 
 
@@ -66,6 +70,10 @@ def test_plain_metrics_are_numbers_by_name() -> None:
         "pending.age": 1.5,
         "journal.capacity": 64 << 20,
         "topics.parked": {"audit.error": 1},
+        "events.adopted": 12,
+        "streams.adopted": 2,
+        "streams.orphaned": 1,
+        "streams.left.alone": 3,
         "state": {"ok": 0, "degraded": 1, "failing": 0, "closed": 0},
     }
     assert json.loads(json.dumps(plain(HEALTH))) == plain(HEALTH)

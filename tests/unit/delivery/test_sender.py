@@ -139,7 +139,7 @@ class World:
         self.refuse: Any = lambda message: None
         self.journal: Any = more.pop("journal", None) or MemoryJournal(capacity, on_full="drop_newest")
         self.notes = Notes()
-        self.drafter = Drafter(STREAM, FastavroEncoder(), "audit")
+        self.drafter = Drafter(more.pop("stream", STREAM), FastavroEncoder(), "audit")
         self.client = Client({}, more.pop("callbacks", {}), lambda: self.now, self._make)
         self.sender = Sender(
             self.journal,
@@ -151,6 +151,7 @@ class World:
             hash_key=murmur2,
             source=more.pop("source", "/auditwire/test"),
             capacity=capacity,
+            adoption=more.pop("adoption", None),
             monotonic=lambda: self.now,
             wall_ms=lambda: self.wall,
             sleep=self._sleep,
@@ -719,8 +720,8 @@ def test_a_topic_that_lost_partitions_has_its_records_routed_again() -> None:
 def test_a_record_that_cannot_even_be_produced_does_not_hold_up_the_others() -> None:
     world = World()
     bug = TypeError("a bug of ours")
-    world.refuse = lambda m: bug if b"bad" in m.value() and m.topic == "audit.error" else None
-    world.emit(error("a", "s"), error("bad", "s"), error("b", "s"))
+    world.refuse = lambda m: bug if b"wrong" in m.value() and m.topic == "audit.error" else None
+    world.emit(error("a", "s"), error("wrong", "s"), error("b", "s"))
     world.rounds(6)
     assert {e.error_type for e in world.events(ErrorEvent)} == {"a", "b"}
     assert [e.reason for e in world.events(QuarantineEvent)] == ["internal"]

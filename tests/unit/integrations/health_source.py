@@ -33,6 +33,10 @@ HEALTH = Health(
     resent=7,
     producers=1,
     faults=8,
+    orphans={"0198": 4},
+    left_alone={"0197": "other:9092, prefix audit"},
+    adopted=2,
+    adopted_delivered=12,
     latency=latency_of(4, 5, 20, 4_000, 10_000_000),
 )
 

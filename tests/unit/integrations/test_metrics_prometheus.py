@@ -47,6 +47,10 @@ auditwire_pending_size_bytes 5000.0
 auditwire_pending_age_seconds 1.5
 auditwire_journal_capacity_bytes 6.7108864e+07
 auditwire_topics_parked{topic="audit.error"} 1.0
+auditwire_events_adopted_total 12.0
+auditwire_streams_adopted_total 2.0
+auditwire_streams_orphaned 1.0
+auditwire_streams_left_alone 1.0
 auditwire_state{state="ok"} 0.0
 auditwire_state{state="degraded"} 1.0
 auditwire_state{state="failing"} 0.0

@@ -1,0 +1,32 @@
+"""What of a record goes to Kafka: the framed value, and the headers that its stream asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from auditwire.wire import frame_single_object, headers
+
+if TYPE_CHECKING:
+    from auditwire.journal import Record
+
+__all__ = ["headers_of", "value_of"]
+
+_FRAMES = 4_096
+_frames: dict[bytes, bytes] = {}
+
+
+def value_of(record: Record) -> bytes:
+    """The body behind its framing, with the fingerprint of the schema that the record was written with."""
+    fingerprint = record.fingerprint
+    frame = _frames.get(fingerprint)
+    if frame is None:
+        if len(_frames) >= _FRAMES:  # files of others may hold any number of them
+            _frames.clear()
+        frame = _frames[fingerprint] = frame_single_object(fingerprint, b"")
+    return frame + record.body
+
+
+def headers_of(record: Record) -> list[tuple[str, bytes]] | None:
+    """The headers; None for a stream without."""
+    source = record.origin.source
+    return None if source is None else headers(record.event_id, record.event_type, source, record.trace)
