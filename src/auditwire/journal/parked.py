@@ -16,7 +16,7 @@ from bisect import bisect_left, insort
 from typing import TYPE_CHECKING
 
 from auditwire.journal.format import HEADER_SIZE, LENGTH, PARKED, WORD, aligned, pack_record
-from auditwire.journal.recovery import Unreadable, recover
+from auditwire.journal.recovery import UNPUBLISHED, Unreadable, is_blank, recover
 from auditwire.journal.segment import Segment, SegmentDamaged
 from auditwire.journal.trees import json_text, names
 
@@ -215,7 +215,7 @@ class ParkedLog:
         try:
             segment = Segment.open(self._fs, path, mapped=False)
         except SegmentDamaged as damage:
-            if self._blank(path, size):
+            if is_blank(self._fs, path, size):
                 self._remove(number, size)
             else:
                 self.unreadable.append(Unreadable(number, 0, size, damage.reason))
@@ -231,6 +231,8 @@ class ParkedLog:
                 return
             for found in recover(segment, segment.start, None, origin=self.origin):
                 if isinstance(found, Unreadable):
+                    if found.reason == UNPUBLISHED:
+                        continue
                     damaged = True
                     self.unreadable.append(found)
                 else:
@@ -243,13 +245,6 @@ class ParkedLog:
             self._new_name = True
         elif not damaged:
             self._remove(number, size)
-
-    def _blank(self, path: str, size: int) -> bool:
-        file = self._fs.open(path, writable=False)
-        try:
-            return not any(file.read(at, FIRST_FILE).strip(b"\0") for at in range(0, size, FIRST_FILE))
-        finally:
-            file.close()
 
     # -- what is done -----------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ import contextlib
 from typing import TYPE_CHECKING, TypeAlias
 
 from auditwire.journal.cursor import Cursor, Position
-from auditwire.journal.recovery import Search, Unreadable, recover
+from auditwire.journal.recovery import UNPUBLISHED, Search, Unreadable, is_blank, recover
 from auditwire.journal.segment import PARKED, SEALED, Segment, SegmentDamaged
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ _OPEN = 4
 
 _OFFSET = 0xFFFF_FFFF
 _NUMBER = 0x3FFF_FFFF
-_BLOCK = 1 << 20
 
 _Found: TypeAlias = "Segment | SegmentDamaged | None"
 
@@ -63,6 +62,8 @@ class StreamReader:
         listed: Every record below this sequence is listed by a checkpoint that is done.
         next_sequence: One above the last sequence that was given or counted as a gap.
         unreadable: Ranges of bytes that hold no readable record, in the order in which they were found.
+        unpublished: Those that hold an append which was broken off before it was accepted: no damage, for
+            nothing is lost.
         gaps: Sequences, first and last, that will never come: not in any segment that can be read.
         problem: What the file system said when the cursor could not be written the last time, or None.
 
@@ -87,6 +88,7 @@ class StreamReader:
         self.origin = origin
         self._moves = moves
         self.unreadable: list[Unreadable] = []
+        self.unpublished: list[Unreadable] = []
         self.gaps: list[tuple[int, int]] = []
         self.problem: str | None = None
         self._alive = True
@@ -208,7 +210,7 @@ class StreamReader:
             return True
         damage, found = self._search.behind(self._offset, self._expected)
         if damage is not None:
-            self.unreadable.append(damage)
+            (self.unpublished if damage.reason == UNPUBLISHED else self.unreadable).append(damage)
         if found is None:
             self._leave(segment)
         else:
@@ -327,15 +329,8 @@ class StreamReader:
             return
         with contextlib.suppress(FileNotFoundError):
             size = self._fs.size(path)
-            if not self._blank(path, size):
+            if not is_blank(self._fs, path, size):
                 self.unreadable.append(Unreadable(number, 0, size, damage.reason))
-
-    def _blank(self, path: str, size: int) -> bool:
-        file = self._fs.open(path, writable=False)
-        try:
-            return not any(file.read(at, _BLOCK).strip(b"\0") for at in range(0, size, _BLOCK))
-        finally:
-            file.close()
 
     # -- what is missing --------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ it, so that what stands *inside* of it is not even looked at.
 
 from __future__ import annotations
 
+import errno
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -43,13 +44,25 @@ if TYPE_CHECKING:
     from auditwire.journal.layout import JournalPath
     from auditwire.journal.segment import Segment
 
-__all__ = ["CHECKSUM_WORK", "MAX_KEPT", "Search", "Unreadable", "keep_unreadable", "recover"]
+__all__ = [
+    "CHECKSUM_WORK",
+    "MAX_KEPT",
+    "UNPUBLISHED",
+    "Search",
+    "Unreadable",
+    "is_blank",
+    "keep_unreadable",
+    "recover",
+]
 
 CHECKSUM_WORK = 4
 """A search computes checksums of at most so many times the bytes of the segment."""
 
 MAX_KEPT = 16 << 20
 """Bytes of an unreadable range that are kept, at most."""
+
+UNPUBLISHED = "unpublished"
+"""The reason of a range that is no damage."""
 
 _BLOCK = 1 << 16
 _COPY = 1 << 20
@@ -116,7 +129,7 @@ class Search:
         if word == 0:
             last = self._unpublished(offset, sequence)
             if last is not None and end <= last:
-                reason, end = "unpublished", last
+                reason, end = UNPUBLISHED, last
         else:
             behind = aligned(offset + WORD + (word & LENGTH))
             if segment.word(behind) == SEALED:
@@ -241,6 +254,28 @@ def recover(
         offset = found.position & LENGTH
         if next_sequence is not None:
             next_sequence = found.sequence
+
+
+def is_blank(fs: FileSystem, path: str, size: int) -> bool:
+    """Whether a file has nothing but zeros: whoever made it was stopped before anything was in it.
+
+    Args:
+        fs: Where it is.
+        path: The file.
+        size: How many of its bytes to look at.
+
+    Raises:
+        OSError: It cannot be read. Blocks that the medium cannot give (EIO) are not blank.
+    """
+    file = fs.open(path, writable=False)
+    try:
+        return not any(file.read(at, _COPY).strip(b"\0") for at in range(0, size, _COPY))
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return False
+    finally:
+        file.close()
 
 
 def keep_unreadable(

@@ -57,6 +57,7 @@ __all__ = [
     "WINDOW",
     "Segment",
     "SegmentDamaged",
+    "aligned",
     "pack",
     "pack_record",
     "payload_size_limit",

@@ -158,12 +158,13 @@ def test_a_lost_seal_costs_nothing(stream: Stream) -> None:
     assert not reader.damaged
 
 
-def test_a_record_that_was_never_published_is_named_as_such(stream: Stream) -> None:
+def test_a_record_that_was_never_published_is_no_damage(stream: Stream) -> None:
     offsets = stream.offsets[2]
     stream.overwrite(2, offsets[49], bytes(WORD))
     reader = stream.reader()
     assert drain(reader) == without(249)
-    assert reader.unreadable == [Unreadable(2, offsets[49], offsets[50], "unpublished")]
+    assert reader.unpublished == [Unreadable(2, offsets[49], offsets[50], "unpublished")]
+    assert not reader.damaged
 
 
 # -- files ------------------------------------------------------------------------------------------------

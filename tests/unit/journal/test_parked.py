@@ -140,6 +140,14 @@ def test_copies_fill_file_after_file(stream: Stream) -> None:
         parked.read(positions[0])
 
 
+def test_copies_that_were_synced_are_read_when_their_file_is_full(stream: Stream) -> None:
+    parked = log(stream)
+    positions = park(parked, [1])
+    parked.sync()
+    positions[2] = parked.append(record(2, FIRST_FILE))
+    assert [parked.read(position).sequence for position in positions.values()] == [1, 2]
+
+
 def test_few_files_stay_open(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LARGER_FILE", FIRST_FILE)
     parked = log(stream)
@@ -213,6 +221,24 @@ def test_a_file_that_is_no_copy_of_this_stream_is_named_and_left(stream: Stream)
         (3, "number"),
     ]
     assert len(files(stream)) == 6
+
+
+def test_a_copy_that_was_never_published_is_no_damage(stream: Stream) -> None:
+    parked = log(stream)
+    positions = park(parked, [1, 2])
+    parked.close()
+    path = Path(stream.directory.parked_path) / "00000000.seg"
+    for sequence, left in ((2, [1]), (1, [])):
+        raw = bytearray(path.read_bytes())
+        place = positions[sequence] & 0xFFFF_FFFF
+        raw[place : place + 8] = bytes(8)
+        if sequence == 1:
+            raw[positions[2] & 0xFFFF_FFFF :] = bytes(len(raw) - (positions[2] & 0xFFFF_FFFF))
+        path.write_bytes(raw)
+        again = log(stream)
+        assert [r.sequence for r in again.load()] == left
+        assert again.unreadable == []
+    assert files(stream) == []
 
 
 def test_a_file_of_which_nothing_can_be_read_stays(stream: Stream) -> None:

@@ -13,7 +13,7 @@ from auditwire.journal import recovery as module
 from auditwire.journal.base import Record
 from auditwire.journal.filesystem import REAL
 from auditwire.journal.format import FIXED, WORD, aligned, pack
-from auditwire.journal.recovery import MAX_KEPT, Search, Unreadable, keep_unreadable, recover
+from auditwire.journal.recovery import MAX_KEPT, Search, Unreadable, is_blank, keep_unreadable, recover
 from auditwire.journal.segment import Segment
 from support.simulated_fs import SimulatedFileSystem
 
@@ -237,6 +237,26 @@ def test_heads_that_cannot_be_are_passed_over_without_a_checksum(stream: Stream,
     assert damage is not None
     assert counting.loaded == 0
     opened.close()
+
+
+def test_a_file_of_zeros_is_blank(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(3 << 20))
+    assert is_blank(REAL, str(path), 3 << 20)
+    assert is_blank(REAL, str(path), 0)
+    path.write_bytes(bytes(2 << 20) + b"x")
+    assert not is_blank(REAL, str(path), (2 << 20) + 1)
+
+
+def test_a_file_that_cannot_be_read_is_not_blank() -> None:
+    fs = SimulatedFileSystem()
+    fs.open("/file", create=True).reserve(5000)
+    fs.fail("read", errno.EIO, "/file")
+    assert not is_blank(fs, "/file", 5000)
+    assert is_blank(fs, "/file", 5000)
+    fs.fail("read", errno.EACCES, "/file")
+    with pytest.raises(PermissionError):
+        is_blank(fs, "/file", 5000)
 
 
 # -- what is kept -----------------------------------------------------------------------------------------

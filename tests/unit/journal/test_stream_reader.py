@@ -585,6 +585,17 @@ def test_a_block_that_cannot_be_read_costs_the_records_on_it(stream: Stream) -> 
     assert [d.start for d in reader.unreadable] == [offsets[hit[0]]]
 
 
+def test_a_header_that_cannot_be_read_costs_the_segment(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three(stream)
+    monkeypatch.setattr(BadBlock, "bad", 0)
+    reader = StreamReader(BadDisk(), stream.directory, live=lambda: False)
+    assert drain(reader) == [*range(100), *range(200, 300)]
+    assert reader.gaps == [(100, 199)]
+    assert [(d.segment, d.start) for d in reader.unreadable] == [(1, 0)]
+
+
 def test_other_errors_of_the_disk_are_told(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
     three(stream)
     reader = StreamReader(BadDisk(), stream.directory, live=lambda: False)
@@ -633,6 +644,18 @@ def test_a_live_reader_keeps_waiting_where_the_later_segment_has_not_what_it_wai
     writer.stream.flip(1, writer.stream.offsets[1][1] + 60)  # one of them still being written
     assert reader.take(9) == []
     assert not reader.damaged
+
+
+def test_a_missing_sequence_is_taken_from_the_first_segment_that_has_it(stream: Stream) -> None:
+    first = stream.write(0, range(20), seal=False)
+    stream.write(1, range(5, 20), seal=False)
+    stream.write(2, range(8, 30))
+    stream.flip(0, first[10] + 40)
+    reader = stream.reader()
+    records = _all(reader)
+    assert numbers(records) == list(range(30))
+    assert records[10].position >> 32 == 1
+    assert reader.gaps == []
 
 
 def test_without_a_cursor_damaged_headers_in_front_are_passed_over(stream: Stream) -> None:
