@@ -47,6 +47,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 # the next ones need the path above
 from rig import tiers  # type: ignore[import-not-found, attr-defined, unused-ignore]
 from rig.load import Load  # type: ignore[import-not-found, unused-ignore]
+from rig.pages import put  # type: ignore[import-not-found, unused-ignore]
 from rig.tally import Tally  # type: ignore[import-not-found, unused-ignore]
 
 if TYPE_CHECKING:
@@ -399,7 +400,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--seed", type=int, help="the faults of an earlier run again (default: others each time)"
     )
-    parser.add_argument("--markdown", metavar="FILE", type=Path, help="write the report to FILE, too")
+    parser.add_argument("--markdown", metavar="FILE", type=Path, help="put the report into a page or a file")
     options = parser.parse_args(arguments)
     if options.minutes < 1 or options.rate < 1:
         parser.error("--minutes and --rate are 1 or more")
@@ -420,7 +421,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = report(soak)
     print(text)  # noqa: T201 - a command's output
     if options.markdown:
-        options.markdown.write_text(text + "\n", encoding="utf-8")
+        put(options.markdown, "make soak", text)
     return 0 if soak.good else 1
 
 

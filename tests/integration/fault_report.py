@@ -1,6 +1,7 @@
 """The table of faults at the end of the run: what was accepted, delivered and lost, and what it cost.
 
-A plug-in that `test_outage` and `test_chaos` name. `--fault-table FILE` writes it as Markdown, too.
+A plug-in that `test_outage` and `test_chaos` name. `--fault-table FILE` writes it as Markdown, too: into a
+page that has `<!-- make chaos -->` where it belongs, or into a file of its own.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from emit_support import FaultRow
+
+from rig.pages import put
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,5 +65,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.section("faults")
     terminalreporter.write_line(text(rows))
     if file := config.getoption("fault_table"):
-        Path(file).write_text(markdown(rows), encoding="utf-8")
+        put(Path(file), "make chaos", markdown(rows))
         terminalreporter.write_line(f"written to {file}")
