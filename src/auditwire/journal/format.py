@@ -159,10 +159,10 @@ def read_around(file: File, offset: int, count: int) -> bytes:
     try:
         return file.read(offset, count)
     except OSError as error:
-        if error.errno != errno.EIO or count <= _BLOCK:
-            if error.errno != errno.EIO:
-                raise
-            return bytes(max(0, min(count, file.size() - offset)))
+        if error.errno != errno.EIO:
+            raise
+    if offset // _BLOCK == (offset + count - 1) // _BLOCK:
+        return bytes(max(0, min(count, file.size() - offset)))
     parts = []
     while count > 0:
         part = read_around(file, offset, min(count, _BLOCK - offset % _BLOCK))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditwire.journal.base import Draft
-from auditwire.journal.filesystem import REAL
+from auditwire.journal.filesystem import REAL, RealFile, RealFileSystem
 from auditwire.journal.layout import JournalPath
 from auditwire.journal.reader import StreamReader
 from auditwire.journal.segment import Segment, pack
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
     from auditwire.journal.recovery import Unreadable
 
 STREAM = "01890a5d-ac96-774b-bcce-b302099a8057"
+INFO = {"stream": STREAM, "host": "h-1", "pid": 7}
 PRINT = bytes(range(8))
+TRACE = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
 SIZE = 64 << 10
 
 
@@ -52,6 +56,16 @@ def is_written(record: Record) -> bool:
         draft.trace,
         join_body(draft.head, record.sequence, draft.tail),
     )
+
+
+def draft(name: str = "e-1", body: bytes = b"body", **other: Any) -> Draft:
+    plain = Draft("turn_start", "audit.turn-start", b"s-1", 1_700_000_000_000_000, name, None, b"h", body)
+    return plain._replace(**other)
+
+
+def create(fs: FileSystem, folder: Path, *, size: int = SIZE, **other: Any) -> Segment:
+    settings: dict[str, Any] = {"stream_id": STREAM, "number": 3, "first_sequence": 10, "info": INFO}
+    return Segment.create(fs, str(folder / "00000003.seg"), size=size, **{**settings, **other})
 
 
 class Stream:
@@ -123,3 +137,24 @@ def drain(reader: StreamReader, limit: int = 7) -> list[int]:
 def ranges(found: list[Unreadable]) -> list[tuple[int, int, int]]:
     """Segment, first byte and end of each."""
     return [tuple(damage[:3]) for damage in found]  # type: ignore[misc]
+
+
+class BadBlock(RealFile):
+    """On a disk of which one block cannot be read any more."""
+
+    __slots__ = ()
+    bad = 8192
+    suffix = "00000001.seg"
+
+    def read(self, offset: int, count: int) -> bytes:
+        if self.path.endswith(self.suffix) and offset < self.bad + 4096 and offset + count > self.bad:
+            raise OSError(errno.EIO, "bad block", self.path)
+        return super().read(offset, count)
+
+
+class BadDisk(RealFileSystem):
+    def open(self, path: str, **how: Any) -> RealFile:
+        real = super().open(path, **how)
+        bad = BadBlock(real.path, os.dup(real._fd))
+        real.close()
+        return bad

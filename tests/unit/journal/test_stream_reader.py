@@ -3,7 +3,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import os
 import subprocess
 import sys
 import textwrap
@@ -14,11 +13,11 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from stream_files import PRINT, STREAM, Stream, drain, event, is_written
+from stream_files import PRINT, STREAM, BadBlock, BadDisk, Stream, drain, event, is_written
 
 from auditwire.journal import reader as module
 from auditwire.journal.cursor import Cursor
-from auditwire.journal.filesystem import REAL, RealFile, RealFileSystem
+from auditwire.journal.filesystem import REAL
 from auditwire.journal.format import WORD, pack
 from auditwire.journal.reader import StreamReader
 from auditwire.journal.segment import SegmentDamaged
@@ -268,7 +267,7 @@ def test_a_reader_of_one_segment_sees_another_processs_records_in_order(tmp_path
         import sys
         sys.path.insert(0, sys.argv[2])
         from pathlib import Path
-        from stream_files import PRINT, STREAM, Stream, event
+        from stream_files import BadBlock, BadDisk, PRINT, STREAM, Stream, event
         from auditwire.journal.format import pack
 
         stream = Stream(Path(sys.argv[1]))
@@ -552,27 +551,6 @@ def test_nothing_is_lost_by_an_error_while_a_gap_is_looked_into(tmp_path: Path) 
         if not fault.hits:
             break
     assert after > 20
-
-
-class BadBlock(RealFile):
-    """On a disk of which one block cannot be read any more."""
-
-    __slots__ = ()
-    bad = 8192
-    suffix = "00000001.seg"
-
-    def read(self, offset: int, count: int) -> bytes:
-        if self.path.endswith(self.suffix) and offset < self.bad + 4096 and offset + count > self.bad:
-            raise OSError(errno.EIO, "bad block", self.path)
-        return super().read(offset, count)
-
-
-class BadDisk(RealFileSystem):
-    def open(self, path: str, **how: Any) -> RealFile:
-        real = super().open(path, **how)
-        bad = BadBlock(real.path, os.dup(real._fd))
-        real.close()
-        return bad
 
 
 def test_a_block_that_cannot_be_read_costs_the_records_on_it(stream: Stream) -> None:
