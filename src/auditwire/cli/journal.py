@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import typer
 
-from auditwire.cli import journal_check, journal_inspect, journal_status
+from auditwire.cli import journal_check, journal_drain, journal_inspect, journal_status
 
 __all__ = ["app"]
 
@@ -34,3 +34,4 @@ def _help(context: typer.Context) -> None:
 app.command("status", epilog=journal_status.EPILOG)(journal_status.status)
 app.command("inspect", epilog=journal_inspect.EPILOG)(journal_inspect.inspect)
 app.command("check", epilog=journal_check.EPILOG)(journal_check.check)
+app.command("drain", epilog=journal_drain.EPILOG)(journal_drain.drain)

@@ -16,6 +16,7 @@ from auditwire.cli.journal_path import (
     PathName,
     bytes_text,
     count_text,
+    readable,
     the_journal,
 )
 from auditwire.cli.output import Output, printable, remark
@@ -45,7 +46,7 @@ def check(path: PathName, as_json: AsJson = False) -> None:
     journal = the_journal(path)
     streams = [journal.open_stream(stream_id) for stream_id in journal.streams()]
     checked = [_Checked(stream.stream_id) for stream in streams]
-    with ExitStack() as stack:
+    with readable(), ExitStack() as stack:
         bar = Bar(stack, "checking", sum(size_of(journal.fs, stream) for stream in streams), "bytes")
         for stream, one in zip(streams, checked, strict=True):
             one.read(journal.fs, stream, bar)
@@ -88,7 +89,7 @@ class _Checked:
         from auditwire.journal.contents import Damage, read_parked, read_stream  # noqa: PLC0415 - see check
         from auditwire.journal.inspection import held  # noqa: PLC0415 - see check
 
-        self.alive = held(stream.take_owner) is not False
+        self.alive = held(stream.owner_alive) is not False
         for found in read_stream(fs, stream, alive=self.alive, progress=bar.add):
             if isinstance(found, Damage):
                 self.damage.append(found)
@@ -97,7 +98,7 @@ class _Checked:
             self.size += found.size
             self.first = found.sequence if self.first is None else min(self.first, found.sequence)
             self.last = found.sequence if self.last is None else max(self.last, found.sequence)
-        sent = held(stream.take_sender) is not False
+        sent = held(stream.sent) is not False
         for found in read_parked(fs, stream, alive=sent, progress=bar.add):
             if isinstance(found, Damage):
                 self.damage.append(found)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from auditwire.cli.journal_path import DAMAGED, OK, AsJson, PathName, the_journal
+from auditwire.cli.journal_path import DAMAGED, OK, AsJson, PathName, readable, the_journal
 from auditwire.cli.lines import Lines
 from auditwire.cli.output import Output, printable
 from auditwire.errors import ConfigurationError, DecodingError
@@ -67,12 +67,13 @@ def inspect(
     output = Output(as_json=as_json)
     show = _Shown(output, limit)
     journal = the_journal(path)
-    if quarantined:
-        show.withheld(journal, stream)
-    elif unreadable:
-        show.unread(journal, stream)
-    else:
-        show.records(_records(journal, stream, parked=parked, pending=pending))
+    with readable():
+        if quarantined:
+            show.withheld(journal, stream)
+        elif unreadable:
+            show.unread(journal, stream)
+        else:
+            show.records(_records(journal, stream, parked=parked, pending=pending))
     raise typer.Exit(DAMAGED if show.failed else OK)
 
 
@@ -87,10 +88,10 @@ def _records(
     for stream_id in _named(journal.streams(), stream):
         directory = journal.open_stream(stream_id)
         if parked:
-            sent = held(directory.take_sender) is not False
+            sent = held(directory.sent) is not False
             found = read_parked(journal.fs, directory, alive=sent)
         else:
-            found = read_stream(journal.fs, directory, alive=held(directory.take_owner) is not False)
+            found = read_stream(journal.fs, directory, alive=held(directory.owner_alive) is not False)
         position = position_of(journal.fs, directory) if pending else None
         low = 0 if position is None else position.low
         for each in found:

@@ -18,6 +18,7 @@ from auditwire.cli.journal_path import (
     age_text,
     bytes_text,
     count_text,
+    readable,
     the_journal,
 )
 from auditwire.cli.lines import aligned
@@ -67,7 +68,8 @@ def status(
     from auditwire.journal.inspection import look  # noqa: PLC0415 - --help needs no journal
 
     output = Output(as_json=as_json)
-    found = look(the_journal(path))
+    with readable():
+        found = look(the_journal(path))
     now_us = time.time_ns() // 1000
     code = _verdict(found, now_us, older_than)
     output.json(_status_dict(found, now_us, code))

@@ -1,8 +1,9 @@
 """What lies in a journal path, for people: in come the files, out come numbers.
 
-Nothing is changed and nothing is kept from anyone. Whether a lock is held is found out by taking it for an
-instant. That costs a stream's owner nothing, for it has its locks before the stream's name can be seen; who
-looks in that instant for streams to deliver takes this one for looked after, and looks again later.
+Nothing is changed and nothing is kept from anyone; a read-only medium will do. Whether a lock is held is
+asked by a shared lock of an instant. That costs a stream's owner nothing, for it has its locks before the
+stream's name can be seen; who looks in that instant for streams to deliver takes this one for looked after,
+and looks again later.
 
 `look` is quick, whatever waits: it counts by the headers of the segments and reads two of them, and it trusts
 what it reads. What :mod:`auditwire.journal.contents` reads is all of it, with checksums.
@@ -10,7 +11,6 @@ what it reads. What :mod:`auditwire.journal.contents` reads is all of it, with c
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from auditwire.journal.cursor import Position
     from auditwire.journal.directory import StreamDirectory
     from auditwire.journal.filesystem import FileSystem
-    from auditwire.journal.locks import Lock
 
 __all__ = [
     "JournalStatus",
@@ -71,16 +70,18 @@ class StreamStatus:
 
     Attributes:
         stream_id: Its id.
-        owner_alive: Whether the process that writes it lives; None when that cannot be found out.
+        owner_alive: Whether the process that writes it lives, or a fork of it that holds its lock; None when
+            that cannot be found out.
         served: Whether somebody sends its records; None when that cannot be found out.
         target: Where its records are to go; None when no file says it.
         service: The service that writes it, "" when no file says it.
         host: Its host.
         pid: Its process; None when no file says it.
         created: When it was begun, ISO-8601.
-        pending_records: Records that the broker has not acknowledged, parked copies not counted.
+        pending_records: Records from the first one on that the broker has not acknowledged, parked copies not
+            counted. It may have acknowledged some of those behind the first.
         pending_bytes: Theirs, up to the unused rest of a segment each.
-        oldest_us: Timestamp of the oldest of them, microseconds since the epoch; None for none.
+        oldest_us: Timestamp of the first of them, microseconds since the epoch; None for none.
         parked: Topics that take none of its records.
         damage: What is wrong with the segments that were looked at, and with their headers.
         last_error: What its sender complained of last, "" for nothing.
@@ -131,14 +132,15 @@ def open_path(fs: FileSystem, path: str) -> JournalPath | None:
     An empty directory is one in which nothing was written yet; one in which only other things lie is none.
 
     Raises:
-        ConfigurationError: It may not be written: locks cannot be looked at.
         OSError: It cannot be read.
     """
-    if not fs.is_directory(os.path.realpath(path)):
+    try:
+        journal = JournalPath.look(fs, path)
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    journal = JournalPath(fs, path, force_network=True)
-    ours = set(names(fs, journal.path)) - set(journal.strangers())
-    return journal if ours or not journal.strangers() else None
+    strangers = journal.strangers()
+    ours = set(names(fs, journal.path)) - set(strangers)
+    return journal if ours or not strangers else None
 
 
 def look(journal: JournalPath) -> JournalStatus:
@@ -166,22 +168,20 @@ def look(journal: JournalPath) -> JournalStatus:
 # -- one stream ---------------------------------------------------------------------------------------------
 
 
-def held(take: Callable[[], Lock | None]) -> bool | None:
-    """Whether somebody holds a lock for longer than another one who looks; None when it cannot be tried.
+def held(ask: Callable[[], bool]) -> bool | None:
+    """Whether somebody holds a lock for longer than an instant; None when that cannot be found out.
 
     Args:
-        take: Takes it, without waiting.
+        ask: `StreamDirectory.owner_alive`, or `StreamDirectory.sent`.
     """
-    for attempt in range(_LOOKS):
-        if attempt:
+    for look_again in range(_LOOKS):
+        if look_again:
             time.sleep(_LOOK_AGAIN_SECONDS)
         try:
-            lock = take()
+            if not ask():
+                return False
         except OSError:
             return None
-        if lock is not None:
-            lock.release()
-            return False
     return True
 
 
@@ -196,7 +196,7 @@ def position_of(fs: FileSystem, directory: StreamDirectory) -> Position | None:
 
 def _look_at(fs: FileSystem, directory: StreamDirectory) -> StreamStatus | None:
     """None for a stream that was delivered and removed meanwhile."""
-    alive, served = _locks(fs, directory)
+    alive, served = held(directory.owner_alive), held(directory.sent)
     heads, damage = _heads(fs, directory, alive=alive is not False)
     try:
         info = directory.info() or next((segment.info for segment in heads), {})
@@ -206,6 +206,8 @@ def _look_at(fs: FileSystem, directory: StreamDirectory) -> StreamStatus | None:
         for segment in heads:
             segment.close()
     state = directory.read_state() or {}
+    if state.get("orphan") is True:  # who delivers it holds the lock of the owner, which has ended
+        alive = False
     parked = _parked(fs, directory, state, damage, served=served is not False)
     if not fs.exists(directory.path):
         return None
@@ -226,13 +228,6 @@ def _look_at(fs: FileSystem, directory: StreamDirectory) -> StreamStatus | None:
         damage=damage,
         last_error=text_of(state, "last_error"),
     )
-
-
-def _locks(fs: FileSystem, directory: StreamDirectory) -> tuple[bool | None, bool | None]:
-    """Whether the owner lives, and whether somebody sends; a lock that nobody ever took is not made."""
-    alive = held(directory.take_owner) if fs.exists(f"{directory.path}/owner.lock") else False
-    served = held(directory.take_sender) if fs.exists(f"{directory.path}/sender.lock") else False
-    return alive, served
 
 
 def _heads(fs: FileSystem, directory: StreamDirectory, *, alive: bool) -> tuple[list[Segment], list[Damage]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from auditwire.cli.journal_path import age_text, bytes_text, count_text
 from auditwire.events import ErrorEvent, TurnStartEvent
 from auditwire.journal.base import Record
 from auditwire.journal.contents import place_of, read_stream
+from auditwire.journal.directory import StreamDirectory
 from auditwire.journal.filesystem import REAL
 from auditwire.journal.target import Target
 from support.journal_files import JournalFiles, StreamFiles
@@ -77,6 +79,20 @@ def test_the_path_may_stand_in_the_environment(
 ) -> None:
     monkeypatch.setenv("AUDITWIRE_JOURNAL", str(files.path))
     assert run(["journal", command]) == 0
+
+
+@pytest.mark.parametrize("command", ["status", "check", "inspect"])
+def test_what_may_not_be_read_is_wrong_usage_and_no_damage(
+    files: JournalFiles, capsys: Capsys, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def refused(directory: StreamDirectory) -> list[int]:
+        raise PermissionError(errno.EACCES, "Permission denied", directory.path)
+
+    stream = files.stream().errors(1)
+    monkeypatch.setattr(StreamDirectory, "segments", refused)
+    assert run(["journal", command, str(files.path)]) == 2
+    path = f"{files.path}/{stream.stream_id}"
+    assert capsys.readouterr().err == f"auditwire: PATH: {path} may not be read: Permission denied\n"
 
 
 @pytest.mark.parametrize("command", ["status", "check", "inspect"])
@@ -251,12 +267,12 @@ def test_people_get_a_table(files: JournalFiles, capsys: Capsys) -> None:
 def test_a_lock_that_cannot_be_looked_at_is_a_question_mark(
     files: JournalFiles, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(_: object) -> None:
+    def refused(_: object) -> bool:
         raise PermissionError
 
     stream = files.stream().serve()
-    monkeypatch.setattr(type(stream.directory), "take_owner", refused)
-    monkeypatch.setattr(type(stream.directory), "take_sender", refused)
+    monkeypatch.setattr(type(stream.directory), "owner_alive", refused)
+    monkeypatch.setattr(type(stream.directory), "sent", refused)
     _, lines = shown(capsys, "status", str(files.path))
     assert lines[1].split()[2:4] == ["?", "?"]
     _, (found,), _ = told(capsys, "status", str(files.path))

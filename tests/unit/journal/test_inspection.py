@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import errno
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditwire.errors import ConfigurationError
 from auditwire.events import ErrorEvent, TurnStartEvent
 from auditwire.journal.base import Record
 from auditwire.journal.contents import Damage, place_of, read_parked, read_stream, size_of
-from auditwire.journal.filesystem import REAL, RealFileSystem
+from auditwire.journal.filesystem import REAL, RealFile, RealFileSystem
 from auditwire.journal.inspection import StreamStatus, held, look, open_path
 from auditwire.journal.withheld import unread_ranges, withheld_records
 from support.journal_files import SIZE, TARGET, JournalFiles, StreamFiles
@@ -22,8 +21,6 @@ from support.simulated_fs import SimulatedFileSystem
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from auditwire.journal.locks import Lock
 
 
 @pytest.fixture
@@ -78,14 +75,22 @@ def test_a_file_is_no_journal(tmp_path: Path) -> None:
     assert open_path(REAL, str(tmp_path / "file")) is None
 
 
-def test_a_directory_that_may_not_be_written_is_refused(files: JournalFiles) -> None:
+def test_a_read_only_medium_will_do(files: JournalFiles) -> None:
     class ReadOnly(RealFileSystem):
+        def open(self, path: str, *, writable: bool = True, **how: Any) -> RealFile:
+            if writable:
+                raise OSError(errno.EROFS, "read-only", path)
+            return super().open(path, writable=False, **how)
+
         def writable(self, path: str) -> bool:
             return False
 
-    files.stream()
-    with pytest.raises(ConfigurationError, match="journal"):
-        open_path(ReadOnly(), str(files.path))
+    stream = files.stream().errors(3).cursor(1)
+    stream.errors(1, file="parked/00000000.seg").quarantine(ErrorEvent())
+    journal = open_path(ReadOnly(), str(files.path))
+    assert journal is not None
+    (status,) = look(journal).streams
+    assert (status.owner_alive, status.pending_records) == (True, 2)
 
 
 # -- status -------------------------------------------------------------------------------------------------
@@ -128,21 +133,23 @@ def test_looking_frees_and_keeps_no_lock(files: JournalFiles) -> None:
     assert not files.journal.fs.exists(f"{gone.directory.path}/sender.lock"), "looking made a file"
 
 
-def test_a_lock_that_another_one_looks_at_in_the_same_instant_is_not_taken_for_held() -> None:
-    class Taken:
-        def release(self) -> None:
-            return
-
-    answers: list[Lock | None] = [None, None, Taken()]  # type: ignore[list-item]
+def test_a_lock_that_is_taken_for_an_instant_is_not_taken_for_held() -> None:
+    answers = [True, True, False]
     assert held(lambda: answers.pop(0)) is False
-    assert held(lambda: None) is True
+    assert held(lambda: True) is True
 
 
-def test_a_lock_that_cannot_be_tried_is_not_known() -> None:
-    def refused() -> None:
+def test_a_lock_that_cannot_be_asked_for_is_not_known() -> None:
+    def refused() -> bool:
         raise PermissionError(errno.EACCES, "no")
 
     assert held(refused) is None
+
+
+def test_an_orphan_whose_lock_its_adopter_holds_has_no_living_owner(files: JournalFiles) -> None:
+    files.stream().serve().errors(1).directory.write_state({"orphan": True})
+    status = only(files)
+    assert (status.owner_alive, status.served) == (False, True)
 
 
 @pytest.mark.parametrize(
