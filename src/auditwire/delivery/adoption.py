@@ -40,7 +40,7 @@ __all__ = ["LOOK_SECONDS", "MOST", "Adopter", "Adoption"]
 log = logging.getLogger("auditwire")
 
 LOOK_SECONDS = 10.0
-"""How often the journal path is looked through."""
+"""How often the journal path is looked through, unless said otherwise."""
 
 MOST = 8
 """Streams delivered at once, the oldest first."""
@@ -60,11 +60,13 @@ class Adoption:
         path: The journal path.
         target: Where the sender's records go.
         serve_live: Whether streams of living owners, who leave delivery to others, are delivered too.
+        look_seconds: How often the journal path is looked through.
     """
 
     path: JournalPath
     target: Target
     serve_live: bool = False
+    look_seconds: float = LOOK_SECONDS
 
 
 class _Case:
@@ -104,6 +106,7 @@ class Adopter:
         self._path = adoption.path
         self._target = adoption.target
         self._serve_live = adoption.serve_live
+        self._look_seconds = adoption.look_seconds
         self._around = around
         self._own = around.own
         self._feeds = around.feeds
@@ -150,7 +153,7 @@ class Adopter:
     def step(self, now: float) -> None:
         """Look for streams when it is time, and bring to an end those that have been read."""
         if now >= self._look_at:
-            self._look_at = now + LOOK_SECONDS
+            self._look_at = now + self._look_seconds
             try:
                 self._look(now)
             except OSError:
@@ -173,7 +176,9 @@ class Adopter:
 
     def failed(self, feed: Feed, now: float) -> None:
         """A stream's files did not do what was asked of them: log the exception, and pause."""
-        case = self._cases[feed.stream_id]
+        case = self._cases.get(feed.stream_id)
+        if case is None:
+            return
         if not self._path.fs.exists(case.feed.directory.path):
             log.error("the journal of stream %s is gone, removed by somebody", feed.stream_id)
             self._drop(case)

@@ -54,6 +54,11 @@ class Hold:
         """Whether no more should come in before some have left."""
         return self.count >= HOLD_RECORDS or self.size >= HOLD_BYTES
 
+    @property
+    def half_full(self) -> bool:
+        """Whether half of that is held."""
+        return 2 * self.count >= HOLD_RECORDS or 2 * self.size >= HOLD_BYTES
+
 
 class Place(NamedTuple):
     """A record that is not in memory."""
@@ -93,7 +98,7 @@ class Backlog:
         hold: Where it is counted what is in memory.
     """
 
-    __slots__ = ("_behind", "_hold", "_runs", "front")
+    __slots__ = ("_behind", "_hold", "_runs", "failing_since", "front")
 
     def __init__(self, hold: Hold) -> None:
         self.front: deque[Record] = deque()
@@ -101,6 +106,8 @@ class Backlog:
         self._hold = hold
         self._runs: deque[_Run] = deque()
         self._behind = 0
+        self.failing_since: float | None = None
+        """For its user: since when nothing could be read again."""
 
     def __len__(self) -> int:
         return len(self.front) + self._behind
@@ -136,8 +143,11 @@ class Backlog:
         """Put records, counted as held, before everything else."""
         self.front.extendleft(reversed(records))
 
-    def refill(self) -> bool:
+    def refill(self, *, give_up: bool = False) -> bool:
         """Read the next records again if the front is empty; whether there is one now.
+
+        Args:
+            give_up: What cannot be read now is lost.
 
         Raises:
             Lost: One of them is not there any more as it was written; call again for the next.
@@ -152,13 +162,11 @@ class Backlog:
                 continue
             try:
                 record = run.feed.read(run.positions[0])
-            except OSError:
+            except (OSError, AuditwireError) as error:
                 if front:
                     break  # what was read goes first; the next call begins with this one
-                raise
-            except AuditwireError as error:
-                if front:
-                    break
+                if isinstance(error, OSError) and not give_up:
+                    raise
                 raise Lost(self._pop_place(run), error) from error
             self._pop_place(run)
             self._hold.add(1, record.size)

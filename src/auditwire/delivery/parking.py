@@ -31,6 +31,8 @@ __all__ = ["Parking"]
 STEP_SECONDS = 1.0
 """How often it is looked whether something has to be done."""
 
+_NOTHING: dict[str, Any] = {"parked": {}, "orphan": False}
+
 BATCH = 512
 """Records of one stream that are copied in one round."""
 
@@ -62,7 +64,7 @@ class Parking:
         if parked and self._journal.pressure:
             for feed in self._feeds:
                 self._relieve(feed)
-        if parked or self._told:
+        if parked or self._told or len(self._feeds) > 1:
             self._tell(parked)
 
     # -- copies -----------------------------------------------------------------------------------------
@@ -106,17 +108,17 @@ class Parking:
     def _tell(self, parked: dict[str, str]) -> None:
         at = iso(self._around.wall_us())
         self._since = {topic: self._since.get(topic, at) for topic in parked}
-        said = {topic: {"reason": why, "since": self._since[topic]} for topic, why in sorted(parked.items())}
+        waiting = {
+            topic: {"reason": why, "since": self._since[topic]} for topic, why in sorted(parked.items())
+        }
         for feed in self._feeds:
+            # its adopter holds the owner's lock of an orphan: the lock does not tell that the owner is gone
+            said = {"parked": waiting, "orphan": isinstance(feed, ForeignFeed) and feed.owner is not None}
+            known = self._told.get(feed.stream_id)
             directory = self._directory(feed)
-            if directory is None or self._told.get(feed.stream_id) == said:
+            if directory is None or known == said or (known is None and said == _NOTHING):
                 continue
-            state = {
-                "at": at,
-                "parked": said,
-                "last_error": self._around.last_error(),
-                "sender_pid": os.getpid(),
-            }
+            state = {"at": at, **said, "last_error": self._around.last_error(), "sender_pid": os.getpid()}
             try:
                 directory.write_state(state)
                 self._told[feed.stream_id] = said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from heapq import merge
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
     from auditwire.delivery.feed import Feed
     from auditwire.journal import Record
 
-__all__ = ["TopicQueue"]
+__all__ = ["RETRY_FIRST", "RETRY_LAST", "TopicQueue"]
+
+log = logging.getLogger("auditwire")
+
+RETRY_FIRST, RETRY_LAST = 0.5, 30.0
+"""Seconds until a parked topic is tried again, doubled each time."""
 
 KEEP_RECORDS, KEEP_BYTES = 64, 64 << 10
 """What each lane keeps in memory when memory is short."""
@@ -75,6 +81,24 @@ class TopicQueue:
                 lane.narrow_to(0, now)  # a parked topic is tried with one record
         lane.backlog.append(record)
         return lane
+
+    def park(self, reason: str, now: float) -> None:
+        """It takes no records: they wait, and it is tried again after a pause."""
+        if now >= self.retry_at:  # else another lane has parked it already: one pause for one attempt
+            self.pause = min(RETRY_LAST, max(RETRY_FIRST, self.pause * 2))
+            self.retry_at = self.check_at = now + self.pause
+        if self.reason != reason:
+            log.warning("topic %s takes no records (%s): they wait, and are tried again", self.name, reason)
+        self.reason = reason
+
+    def recovered(self) -> None:
+        """A record was acknowledged."""
+        if self.reason is not None:
+            log.info("topic %s takes records again", self.name)
+            self.reason = None
+            self.pause = 0.0
+            for lane in self.lanes.values():
+                lane.widen()
 
     def spill(self) -> None:
         """Memory is short: keep in memory only what is next, and nothing that cannot go now."""

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException
 from auditwire.delivery.backlog import Lost
 from auditwire.delivery.faults import Fault, classify
 from auditwire.delivery.lanes import Chunk
-from auditwire.delivery.queues import TopicQueue
+from auditwire.delivery.queues import RETRY_FIRST, RETRY_LAST, TopicQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -37,9 +37,6 @@ log = logging.getLogger("auditwire")
 REFRESH_SECONDS = 300.0
 """How often a topic's partitions are counted again."""
 
-RETRY_FIRST, RETRY_LAST = 0.5, 30.0
-"""Seconds until a parked topic is tried again, doubled each time."""
-
 LOOKUP_FIRST, LOOKUP_LAST = 0.05, 2.0
 """Seconds until an unknown topic is looked up again, doubled each time."""
 
@@ -51,6 +48,9 @@ PAUSE = 0.1
 
 OLDEST_MS = 3_600_000
 """A Kafka timestamp is at most this old: retention would delete an older record within minutes."""
+
+READ_SECONDS = 30.0
+"""How long a disk that fails is asked again for a record, before it is lost."""
 
 _KEYS = 4_096
 _GONE = {
@@ -190,7 +190,7 @@ class Router:
         front, records = lane.backlog.front, chunk.records
         full = False
         while len(records) < most:
-            if not front and not self._refill(lane.backlog):
+            if not front and not self._refill_lane(lane, now):
                 break
             record = front[0]
             if records and chunk.size + record.size > most_bytes:
@@ -220,16 +220,33 @@ class Router:
             lane.sent(chunk, now)
         return len(records), full
 
-    def _refill(self, backlog: Backlog) -> bool:
-        """Have the next records in memory; whether there is one."""
+    def _refill_lane(self, lane: Lane, now: float) -> bool:
+        found = self._refill(lane.backlog, now)
+        if not found and lane.backlog:
+            lane.not_before = now + PAUSE  # the disk fails
+        return found
+
+    def _refill(self, backlog: Backlog, now: float) -> bool:
+        """Have the next records in memory; whether there is one.
+
+        A disk that fails is asked again for a while; then what it does not give is lost, so that it does not
+        hold up what waits behind it, of other streams too.
+        """
+        since = backlog.failing_since
         while True:
             try:
-                return backlog.refill()
+                found = backlog.refill(give_up=since is not None and now - since > READ_SECONDS)
             except Lost as lost:  # noqa: PERF203 - the next one may be there
                 self._on_lost(lost.place, str(lost.__cause__))
             except OSError:
-                self._client.fault("records could not be read again: it is tried in the next round")
+                self._client.fault("records could not be read again: it is tried again")
+                if since is None:
+                    backlog.failing_since = now
                 return False
+            else:
+                if found:
+                    backlog.failing_since = None
+                return found
 
     def spill(self) -> None:
         """Memory is short: keep of what waits only what is next, and of the rest where it is."""
@@ -250,7 +267,7 @@ class Router:
             else:
                 lane.not_before = now + PAUSE
         elif fault is Fault.PARK:
-            self._park(topic, f"{error.name()}: {error.str()}", now)
+            topic.park(f"{error.name()}: {error.str()}", now)
         else:
             lane.not_before = now + PAUSE
 
@@ -291,7 +308,7 @@ class Router:
         topic = self._topics[lane.topic]
         lane.settled(chunk, now)
         if not chunk.failures:
-            self._recovered(topic)
+            topic.recovered()
             self._renew_pause = 0.0
             self._on_acked(chunk.records)
             return
@@ -335,7 +352,7 @@ class Router:
                 # record that is to blame is soon alone
                 lane.narrow_to(chunk.size // 2, now)
         elif Fault.PARK in faults:
-            self._park(topic, reason, now)
+            topic.park(reason, now)
         elif Fault.FATAL not in faults:
             lane.not_before = now + PAUSE
         self.resent += len(records)
@@ -372,7 +389,7 @@ class Router:
                 for lane in topic.lanes.values():
                     lane.narrow_to(0, now)
         elif found.refused is not None:
-            self._park(topic, found.refused, now)
+            topic.park(found.refused, now)
         elif found.unreachable:
             self._unreachable_until = now + LOOKUP_LAST
         else:
@@ -383,25 +400,9 @@ class Router:
         """What waited for the number of partitions goes to its lanes, so much in one round."""
         for _ in range(DISTRIBUTED):
             front = topic.waiting.front
-            if not front and not self._refill(topic.waiting):
+            if not front and not self._refill(topic.waiting, now):
                 return
             self._active[topic.to_lane(front.popleft(), now)] = topic
-
-    def _park(self, topic: TopicQueue, reason: str, now: float) -> None:
-        if now >= topic.retry_at:  # else another lane has parked it already: one pause for one attempt
-            topic.pause = min(RETRY_LAST, max(RETRY_FIRST, topic.pause * 2))
-            topic.retry_at = topic.check_at = now + topic.pause
-        if topic.reason != reason:
-            log.warning("topic %s takes no records (%s): they wait, and are tried again", topic.name, reason)
-        topic.reason = reason
-
-    def _recovered(self, topic: TopicQueue) -> None:
-        if topic.reason is not None:
-            log.info("topic %s takes records again", topic.name)
-            topic.reason = None
-            topic.pause = 0.0
-            for lane in topic.lanes.values():
-                lane.widen()
 
     def _forget_partitions(self, topic: TopicQueue) -> None:
         """The topic was deleted, or made anew with fewer partitions: look again where its records belong."""

@@ -13,11 +13,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from auditwire.delivery.adoption import Adopter
 from auditwire.delivery.around import Around
-from auditwire.delivery.backlog import HOLD_BYTES, HOLD_RECORDS, Hold
+from auditwire.delivery.backlog import Hold
 from auditwire.delivery.feed import Feed
 from auditwire.delivery.framing import headers_of, value_of
 from auditwire.delivery.health import Health
@@ -59,6 +61,8 @@ IDLE = 1.0
 
 FLUSH_SLICE = 0.05
 """Seconds of ``producer.flush`` in one round, while somebody waits for a flush."""
+
+_origin = attrgetter("origin")
 
 STALLED_SECONDS = 10.0
 """Without an acknowledgement for so long, though something waits, the health is ``failing``."""
@@ -146,7 +150,8 @@ class Sender:
             monotonic=monotonic,
         )
         self._parking = None if disk is None else Parking(disk, around)
-        self._adopter = None if adoption is None else Adopter(adoption, around)
+        self.adopter = None if adoption is None else Adopter(adoption, around)
+        """Delivers other processes' streams; None where none are."""
         self._barriers: deque[Barrier] = deque()
         self._notes = notes
         self._acknowledged = 0
@@ -155,6 +160,8 @@ class Sender:
         self._deadline: float | None = None  # set by close
         self._half_time = 0.0
         self._mended = False
+        self.rounds = 0
+        """Rounds of the loop so far: a watchdog sees that it lives."""
         self.finished = False
 
     def open(self) -> None:
@@ -205,7 +212,7 @@ class Sender:
 
     def health(self) -> Health:
         """A snapshot; a count may be older than its neighbour by the record that is under way."""
-        own, control, adopter = self._own, self._control.written, self._adopter
+        own, control, adopter = self._own, self._control.written, self.adopter
         pending = self.pending
         now = self._monotonic()
         oldest = own.oldest_seconds(now) if pending else 0.0
@@ -247,8 +254,8 @@ class Sender:
     def after_fork(self) -> None:
         """In a forked child: all of this is the parent's; close what was inherited, touch nothing else."""
         self.finished = True
-        if self._adopter is not None:
-            self._adopter.abandon()
+        if self.adopter is not None:
+            self.adopter.abandon()
         if self._own.parked is not None:
             self._own.parked.abandon()
 
@@ -264,14 +271,15 @@ class Sender:
                 self._sleep(WAIT_LAST)
                 self._end_when_late()  # a round that fails each time comes to no look at the clock
         self._move_marks(last=True)
-        if self._adopter is not None:
-            self._adopter.close()
+        if self.adopter is not None:
+            self.adopter.close()
         if self._own.parked is not None:
             self._own.parked.close()
         self._client.abandon()
 
     def step(self) -> bool:
         """One round without waiting, but for slices of ``producer.flush``; True when something was done."""
+        self.rounds += 1
         now = self._monotonic()
         if self._mended:
             self._mended = False
@@ -305,15 +313,15 @@ class Sender:
             self._client.poll(self._wait)
             self._wait = WAIT_FIRST if self._acknowledged != before else min(WAIT_LAST, self._wait * 2)
         elif self._deadline is None:
-            live = self._adopter is not None and self._adopter.serves_live
+            live = self.adopter is not None and self.adopter.serves_live
             longest = WAIT_LAST if live else IDLE
             self._journal.wait(min(longest, self._control.next_due(self._monotonic())))
 
     def _see_to_disk(self, now: float) -> None:
         if self._parking is not None:
             self._parking.step(now)
-        if self._adopter is not None and self._deadline is None:
-            self._adopter.step(now)
+        if self.adopter is not None and self._deadline is None:
+            self.adopter.step(now)
 
     def _take(self, now: float) -> int:
         """Records from each feed to the router, the own stream's first; how many."""
@@ -340,17 +348,17 @@ class Sender:
     def _may_take(self, feed: Feed, now: float) -> bool:
         """Others' records only while there is much room for the own ones, and not while all has to end."""
         feed.busy = False
-        if self._deadline is not None or self._adopter is None or not self._adopter.may_take(feed, now):
+        if self._deadline is not None or self.adopter is None or not self.adopter.may_take(feed, now):
             return False
-        return self._hold.count < HOLD_RECORDS // 2 and self._hold.size < HOLD_BYTES // 2
+        return not self._hold.half_full or (self._make_room() and not self._hold.half_full)
 
     def _failed(self, feed: Feed, now: float) -> None:
         """A feed's files could not be read or moved; the exception is being handled."""
         feed.busy = False
-        if feed is self._own or self._adopter is None:
+        if feed is self._own or self.adopter is None:
             self._client.fault("the journal could not be used: it is tried again")
         else:
-            self._adopter.failed(feed, now)
+            self.adopter.failed(feed, now)
 
     def _make_room(self) -> bool:
         """Memory is short. While records get through, what cannot go now waits where it is; else all waits.
@@ -385,13 +393,7 @@ class Sender:
 
     def _on_acked(self, records: list[Record]) -> None:
         now = self._monotonic()
-        if self._adopter is None:
-            done = self._own.acked(records, now)
-        else:
-            by_feed: dict[Feed, list[Record]] = {}
-            for record in records:
-                by_feed.setdefault(record.origin, []).append(record)
-            done = sum(feed.acked(records, now) for feed, records in by_feed.items())
+        done = sum(feed.acked(list(own), now) for feed, own in groupby(records, _origin))
         self._acknowledged += done
         if done:
             self._latency.observe(records[0].timestamp_us, self._wall_ms())

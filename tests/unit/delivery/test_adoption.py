@@ -53,7 +53,7 @@ class Shore:
     def end(self, world: World) -> None:
         """The process is gone; nothing was closed in good order."""
         world.sender._move_marks(last=True)
-        adopter = world.sender._adopter
+        adopter = world.sender.adopter
         assert adopter is not None
         adopter.close()
         world.journal.close(ended=None)
@@ -334,7 +334,7 @@ def test_only_so_many_are_delivered_at_once_the_oldest_first(shore: Shore) -> No
     world.answer = lambda m: "later"
     world.rounds(10, seconds=0.1)
     assert list(world.sender.health().orphans) == [o.stream_id for o in orphans[:MOST]]
-    adopter = world.sender._adopter
+    adopter = world.sender.adopter
     assert adopter is not None
     assert adopter.waiting == 2
     assert not adopter.idle
@@ -365,7 +365,7 @@ def test_a_living_stream_is_served_for_its_owner(tmp_path: Path) -> None:
     world = shore.sender()
     world.rounds(10, seconds=0.1)
     assert [d.sequence for d in of_stream(world, living)] == [0, 1, 2]
-    adopter = world.sender._adopter
+    adopter = world.sender.adopter
     assert adopter is not None
     assert adopter.serves_live
     living.errors(3)

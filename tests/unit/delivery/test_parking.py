@@ -69,7 +69,7 @@ class Small:
     def leave(self) -> None:
         """The process is gone."""
         self.world.sender._move_marks(last=True)
-        adopter = self.world.sender._adopter
+        adopter = self.world.sender.adopter
         assert adopter is not None
         adopter.close()
         self.journal.close(ended=None)

@@ -15,7 +15,8 @@ from auditwire.delivery.backlog import HOLD_RECORDS
 from auditwire.delivery.client import Client
 from auditwire.delivery.lanes import FIRST_RECORDS, SILENCE_SECONDS
 from auditwire.delivery.partitioner import murmur2
-from auditwire.delivery.router import LOOKUP_LAST, RETRY_FIRST
+from auditwire.delivery.queues import RETRY_FIRST
+from auditwire.delivery.router import LOOKUP_LAST, READ_SECONDS
 from auditwire.delivery.sender import BATCH, Sender
 from auditwire.delivery.topics import Directory, TopicSettings
 from auditwire.errors import AuditwireError, CollectorClosed
@@ -903,6 +904,50 @@ def test_a_disk_that_cannot_be_read_now_is_asked_again() -> None:
     world.rounds(3, seconds=1)
     assert world.sender.pending == 0
     assert world.sender.health().lost == {}
+
+
+def test_a_disk_that_fails_for_long_loses_what_it_does_not_give_and_holds_nothing_up() -> None:
+    world, journal = on_disk(error("x", "s"))
+    world.topics["audit.error"] = (0, KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    world.rounds(2)
+    journal.accept(10)
+    world.rounds(3)
+    world.sender._router.spill()
+    world.topics["audit.error"] = (6, 0)
+    for bad in (3, 5):
+        journal.damaged[bad] = OSError(5, "input/output error")
+    world.rounds(int(READ_SECONDS / 0.2) - 10, seconds=0.2)
+    assert world.sender.health().lost == {}
+    world.rounds(50, seconds=0.2)
+    assert world.sender.health().lost == {"unreadable": 1}
+    world.rounds(int(READ_SECONDS / 0.2) + 10, seconds=0.2)
+    assert world.sender.health().lost == {"unreadable": 2}
+    assert world.sender.pending == 0
+    assert [s for s in world.sequences() if s <= 10] == [0, 1, 2, 4, 6, 7, 8, 9, 10]
+
+
+def test_a_journal_that_fails_is_tried_again_and_the_answers_are_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, journal = on_disk(error("x", "s"))
+    world.rounds(2)
+
+    def fails(*arguments: Any) -> Any:
+        raise OSError(5, "input/output error")
+
+    world.answer = lambda m: "later"
+    journal.accept(5)
+    world.rounds(2, seconds=0.1)
+    monkeypatch.setattr(journal, "take", fails)
+    monkeypatch.setattr(journal, "advance", fails)
+    world.answer = lambda m: None
+    mark = journal.barrier()
+    world.rounds(3, seconds=0.1)
+    assert mark.wait(0)
+    assert world.sender.health().faults > 0
+    monkeypatch.undo()
+    world.rounds(3, seconds=0.1)
+    assert journal.advanced[-1][0] == journal.next_sequence
 
 
 def test_a_partition_less_keeps_the_order_of_what_waits_on_disk() -> None:
