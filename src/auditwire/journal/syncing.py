@@ -13,24 +13,27 @@ threads for as long as the disk takes.
 
 When a synchronisation fails, the kernel may have dropped the pages, and a second one may claim success
 without having written them (https://wiki.postgresql.org/wiki/Fsync_Errors). So the segment is not trusted
-again: everything not known to be on the disk is written anew, from memory, into another segment.
+again: everything not known to be on the disk is written anew, from memory, into another segment. The kernel
+tells of a failure only once: whoever synchronises a segment while another thread does, or after one that
+never told how it ended (a signal handler raised there), does not trust its own success before the other's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
+from auditwire.journal.turns import Turns
 from auditwire.journal.writer import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from auditwire.journal.filesystem import FileSystem
+    from auditwire.journal.segment import Segment
     from auditwire.journal.writer import StreamWriter
 
 __all__ = ["SYNC_SECONDS", "SyncMode", "Syncer"]
@@ -43,9 +46,17 @@ SyncMode = Literal["interval", "always", "never"]
 SYNC_SECONDS = 0.2
 """Pause between two synchronisations in the mode ``interval``."""
 
-_RETRY_LAST = 5.0
+_RETRY_LAST = 30.0
+"""The longest pause while the disk refuses: each attempt writes into a segment of its own."""
+
 _SHARE_SECONDS = 0.5
 """How long a thread waits for another one's fdatasync before it calls its own."""
+
+_ROUNDS = 3
+"""Synchronisations that one call tries: after a failure everything stands in another segment."""
+
+_LOOKS = 100
+_IDLE_SECONDS = 60.0
 
 
 class Syncer:
@@ -73,8 +84,12 @@ class Syncer:
         self._mode = mode
         self._interval = interval
         self._monotonic = monotonic
-        self._turn = threading.Lock()
+        self._turns = Turns()
+        self._doubts: dict[int, list[object]] = {}  # by segment: a mark for each success that is not told
         self._listed = -1  # the directory was synchronised when it held segments up to this number
+        self._failures = 0  # and how many of them were followed by writing anew
+        self._anew = 0
+        self._retry_at = float("-inf")
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._closing = False
         self.idle = False
@@ -90,15 +105,20 @@ class Syncer:
         Threads that come while one synchronises wait for it, and one of them then does it for all of them.
         The wait has an end: a signal handler may have interrupted the one that synchronises, and wait for us.
         """
-        while self.synced <= sequence:
-            locked = self._turn.acquire(timeout=_SHARE_SECONDS)
+        for _ in range(_ROUNDS):
+            if self.synced > sequence:
+                return True
+            claim = self._turns.claim()
             try:
-                if self.synced <= sequence and not self._synchronise():
+                deadline = self._monotonic() + _SHARE_SECONDS
+                while self._turns.wait(claim, max(0.0, deadline - self._monotonic())):
+                    if self.synced > sequence:
+                        return True
+                if not self._synchronise():
                     return False
             finally:
-                if locked:
-                    self._turn.release()
-        return True
+                claim.finish()
+        return self.synced > sequence
 
     def sync(self) -> bool:
         """Synchronise everything that is accepted now; whether that succeeded."""
@@ -106,68 +126,110 @@ class Syncer:
         return not target or self.through(target - 1)
 
     def _synchronise(self) -> bool:
-        """One round. Several at the same time do no harm."""
+        """One round, or what a failed one asks for; False when it is of no use to try again now.
+
+        Several at the same time do no harm.
+        """
+        if self._monotonic() < self._retry_at:
+            return False
         writer = self._writer
-        target = writer.next_sequence
-        segments = sorted(writer.segments.items())
+        # Both are read first. What is published later may have gone into a segment after it was synchronised;
+        # and a segment that was left by then gets nothing more.
+        target, left = writer.next_sequence, writer.tail_number
+        numbers = sorted(writer.segments)
         try:
-            if segments and segments[-1][0] > self._listed and writer.directory is not None:
+            if numbers and numbers[-1] > self._listed and writer.directory is not None:
                 self._fs.sync_directory(writer.directory.path)
-                self._listed = segments[-1][0]
-            for number, segment in segments:  # the older one first: what is on the disk has no hole before it
-                segment.sync()
-                if number < writer.tail_number and writer.segments.pop(number, None) is not None:
-                    segment.abandon()
+                self._listed = numbers[-1]
         except OSError as error:
-            return self._failed(error)
+            return self._write_anew(f"{type(error).__name__}: {error}")
+        for number in numbers:  # the older one first: what is on the disk has no hole before it
+            segment = writer.segments.get(number)
+            if segment is None:
+                continue  # another thread has done it
+            problem = self._sync_segment(number, segment)
+            if problem is None:
+                if number < left:
+                    self._let_go(number)
+            elif writer.segments.get(number) is segment:
+                return self._write_anew(problem)
+            else:
+                return True  # another thread has put it away meanwhile: look again
         self.synced = max(self.synced, target)
         self.problem = None
+        self._failures = self._anew = 0
         return True
 
-    def _failed(self, error: OSError) -> bool:
-        text = f"{type(error).__name__}: {error}"
+    def _sync_segment(self, number: int, segment: Segment) -> str | None:
+        """Why the segment cannot be trusted, or None."""
+        doubts = self._doubts.setdefault(number, [])
+        mark = object()
+        doubts.append(mark)  # first: whatever strikes from here on leaves it there
+        try:
+            segment.sync()
+        except OSError as error:
+            if error.errno is None:
+                raise  # a signal handler's
+            return f"{type(error).__name__}: {error}"
+        doubts.remove(mark)
+        for _ in range(_LOOKS):
+            if not doubts or number not in self._writer.segments:
+                break
+            time.sleep(_SHARE_SECONDS / _LOOKS)
+        return "another synchronisation of the same file did not tell its end" if doubts else None
+
+    def _let_go(self, number: int) -> None:
+        segment = self._writer.segments.pop(number, None)
+        self._doubts.pop(number, None)
+        if segment is not None:
+            segment.abandon()
+
+    def _write_anew(self, problem: str) -> bool:
+        """Put everything that is not on the disk into another segment; whether that succeeded."""
         if self.problem is None:
-            log.error("the journal could not be synchronised (%s): it is written anew", text)
-        self.problem = text
-        bad = [n for n in self._writer.segments if n <= self._writer.tail_number]
-        replaced = self._writer.replace(self.synced)
-        if isinstance(replaced, Refusal):
+            log.error("the journal could not be synchronised (%s): it is written anew", problem)
+        self.problem = problem
+        self._failures += 1
+        pause = min(_RETRY_LAST, self._interval * 2 ** min(self._failures, 20))
+        bad = [number for number in sorted(self._writer.segments) if number <= self._writer.tail_number]
+        if isinstance(self._writer.replace(self.synced), Refusal):
+            self._retry_at = self._monotonic() + pause
             return False
+        self._anew += 1
+        if self._anew > 1:  # the first time another segment may be all that it takes
+            self._retry_at = self._monotonic() + pause
         for number in bad:  # their records stand in the new segment; they stay readable for the sender
-            segment = self._writer.segments.pop(number, None)
-            if segment is not None:
-                segment.abandon()
-        return False
+            self._let_go(number)
+        return True
 
     # -- the thread -------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Synchronise every ``interval`` seconds while something is not, until closed."""
-        pause = self._interval
         while not self._closing:
-            if self._mode == "never" or self.synced >= self._writer.next_sequence:
+            if self._is_done():
                 self._sleep()
                 continue
-            time.sleep(self._interval)
-            done = self._attempt()
-            if done:
-                pause = self._interval
-            else:
-                pause = min(_RETRY_LAST, pause * 2)
-                self._nap(pause)
+            self._nap(max(self._interval, self._retry_at - self._monotonic()))
+            if not self._closing:
+                self._attempt()
 
-    def _attempt(self) -> bool:
+    def _is_done(self) -> bool:
+        return self._mode == "never" or self.synced >= self._writer.next_sequence
+
+    def _attempt(self) -> None:
         try:
-            return self.sync()
-        except Exception:
+            self.sync()
+        except Exception as error:
             log.exception("the journal could not be synchronised")
-            return False
+            self.problem = f"{type(error).__name__}: {error}"
 
     def _sleep(self) -> None:
         self.idle = True
         try:
-            if self._mode == "never" or self.synced >= self._writer.next_sequence:
-                self._nap(60.0)
+            if self._is_done():
+                # nobody wakes this for a record whose append a signal handler ended in between
+                self._nap(_IDLE_SECONDS)
         finally:
             self.idle = False
             while not self._wake.empty():
@@ -186,4 +248,5 @@ class Syncer:
     def close(self) -> None:
         """Let ``run`` end; what is accepted is synchronised by whoever closes."""
         self._closing = True
+        self._retry_at = float("-inf")  # that one tries, whatever the last pause was
         self.wake()

@@ -15,36 +15,40 @@ each record is whole or absent. A handler that emits settles the interrupted ent
 entries can never be given one place, because an entry is decided only when the one before it is published.
 (This needs each single call into C to be atomic, as the interpreter's lock makes them.)
 
-**The tail is a hint.** ``_tail`` may lag behind what is published; ``_catch_up`` walks over the published
-words to the true end, and the next sequence is that of the last published record plus one. No other variable
-counts.
+**The tail is a hint.** ``_tail`` may lag behind what is published, even by segments; ``_end`` walks over the
+published words of the newest segment to the true end, and the next sequence is that of the last published
+record plus one. No other variable counts.
+
+**Where segments are not mapped**, a store is a write that may fail. Its entry is refused then, unless the
+record can be seen in the file all the same, and no other record gets its place: the next one begins a new
+segment. One thing is not promised there: that of two threads that store the same record on a failing disk,
+one in vain and the other late but with success, both tell the same.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections import deque
 from itertools import count
-from threading import Lock, get_ident
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from zlib import crc32
 
-from auditwire.errors import ConfigurationError
-from auditwire.journal.segment import SEALED, Segment, SegmentDamaged, pack, pack_record
+from auditwire.errors import AuditwireError, EncodingError
+from auditwire.journal.format import aligned
+from auditwire.journal.segment import SEALED, Segment, SegmentDamaged, pack
+from auditwire.journal.turns import Turns
 from auditwire.wire import schema_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from auditwire.journal.base import Draft
     from auditwire.journal.budget import Budget
+    from auditwire.journal.directory import StreamDirectory
     from auditwire.journal.filesystem import FileSystem
-    from auditwire.journal.layout import StreamDirectory
 
 __all__ = ["FIRST_SEGMENT", "RESERVE", "SEGMENT", "Refusal", "StreamWriter"]
-
-log = logging.getLogger("auditwire")
 
 FIRST_SEGMENT = 1 << 20
 """Bytes of a stream's first segment, and of any for which there is no more room."""
@@ -62,9 +66,10 @@ _ROTATE_SECONDS = 1.0
 """How long one thread waits for another that makes the next segment, before it makes one itself."""
 
 _ATTEMPTS = 3
-"""An entry that raises so many times when it is settled is refused."""
+"""An entry that raises so many times when it is decided is refused."""
 
 _PAGE = 4096
+_LENGTH = 0xFFFF_FFFF
 
 
 class Refusal(NamedTuple):
@@ -74,34 +79,32 @@ class Refusal(NamedTuple):
     room: bool = True
 
 
-class _Tail(NamedTuple):
-    """Where the next record goes, as far as is known; ``base`` + ``offset`` counts the stream's bytes."""
+_Tail: TypeAlias = "tuple[Segment, int, int, int]"
+"""Where the next record goes, as far as is known: segment, offset, sequence, base. ``base`` + offset counts
+the stream's bytes. A plain tuple, which is made in a tenth of the time of a named one."""
 
-    segment: Segment
-    offset: int
-    sequence: int
-    base: int
+_Copies: TypeAlias = "tuple[Sequence[Segment], int]"
+"""All published records of these segments from this sequence on, each once."""
 
-
-class _Place(NamedTuple):
-    """Where an entry's record is: at ``tail``, behind the end of ``sealed`` if that is a segment's end."""
-
-    tail: _Tail
-    payload: bytes | None
-    sealed: _Tail | None = None
+_Place: TypeAlias = "tuple[Segment, int, int, int, bytes | None, _Tail | None, _Copies | None]"
+"""Where an entry's record is: a tail, and the record's payload, or None for no record of its own. For the
+first in its segment also the end of the segment before, and what is to be written anew in front of it."""
 
 
 class _Entry:
     """A draft on its way; ``places`` holds the decisions, of which the first one counts."""
 
-    __slots__ = ("control", "draft", "failures", "open", "places", "refused", "replace_from")
+    __slots__ = ("control", "draft", "failures", "fingerprint", "open", "places", "refused", "replace_from")
 
-    def __init__(self, draft: Draft | None, *, control: bool, replace_from: int = -1) -> None:
+    def __init__(
+        self, draft: Draft | None, control: bool, fingerprint: bytes = b"", replace_from: int = -1
+    ) -> None:
         self.draft = draft
         self.control = control
+        self.fingerprint = fingerprint
         self.replace_from = replace_from
         self.places: list[_Place | Refusal] = []
-        self.refused: Refusal | None = None
+        self.refused: Refusal | None = None  # after the decision: only where a store can fail
         self.failures = 0
         self.open = True
 
@@ -112,7 +115,8 @@ class StreamWriter:
     Args:
         fs: The file system.
         make_directory: Makes the stream's directory, its ``owner.lock`` held; OSError when it cannot be made
-            now. Called until it succeeds once.
+            now. By one thread at a time, until it succeeds; once more when a signal handler raises in the
+            instant of its success, and then it must give the same directory.
         info: What ``stream.json`` and each segment's header say of the stream.
         stream_id: The stream.
         budget: The bytes of the whole journal path.
@@ -143,15 +147,17 @@ class StreamWriter:
         self._monotonic = monotonic
         self.directory: StreamDirectory | None = None
         self._inbox: deque[_Entry] = deque()
+        self._fingerprints: dict[str, bytes] = {}
         self._tail: _Tail | None = None
         self._numbers = count()
-        self._links: dict[int, _Tail] = {}  # number of a sealed segment -> where it goes on
+        self._starts: dict[int, _Tail] = {}  # the newest segment's first free place, by its number
         self.segments: dict[int, Segment] = {}
         """Segments that may hold what is not synced, by number; the syncing thread takes them out."""
-        self._making = Lock()
-        self._maker = 0
-        self._retry_at = 0.0
-        self._spoiled = -1
+        self._opening = Turns()
+        self._making = Turns()
+        self._retry_at = float("-inf")
+        self._lacked = 0  # bytes of the segment that found no room the last time
+        self._spoiled: set[int] = set()  # segments in which a store failed half-way
         self._sealed = False
         self._dead = False
         self.problem: str | None = None
@@ -160,8 +166,17 @@ class StreamWriter:
     # -- appending --------------------------------------------------------------------------------------
 
     def append(self, draft: Draft, *, control: bool = False) -> int | Refusal:
-        """The record's sequence, published when this returns; or why there is none."""
-        return self._submit(_Entry(draft, control=control))
+        """The record's sequence, published when this returns; or why there is none.
+
+        Raises:
+            SchemaError: There is no such event type.
+        """
+        event_type = draft[0]
+        try:
+            fingerprint = self._fingerprints[event_type]
+        except KeyError:
+            fingerprint = self._fingerprints[event_type] = schema_for(event_type).fingerprint
+        return self._submit(_Entry(draft, control, fingerprint))
 
     def replace(self, sequence: int) -> int | Refusal:
         """Write everything from ``sequence`` on into a new segment: the medium lost what it was given before.
@@ -180,13 +195,15 @@ class StreamWriter:
             except IndexError:  # settled by another in this instant
                 break
             self._settle(first)
-            # by identity, and in one call: popleft could take out another one, if somebody was quicker
-            with contextlib.suppress(ValueError):
+            try:  # noqa: SIM105 - a suppress costs a tenth of an append
+                # by identity, and in one call: popleft could take out another one, if somebody was quicker
                 inbox.remove(first)
-        if entry.refused is not None:
-            return entry.refused
+            except ValueError:
+                pass
         place = entry.places[0]
-        return place if place.__class__ is Refusal else place.tail.sequence  # type: ignore[union-attr,return-value]
+        if isinstance(place, Refusal):
+            return place
+        return place[2] if entry.refused is None else entry.refused
 
     def settle(self) -> None:
         """Settle everything that is queued now."""
@@ -206,172 +223,207 @@ class StreamWriter:
         self.settle()
 
     def _settle(self, entry: _Entry) -> None:
+        if not entry.open:
+            return
         places = entry.places
         try:
             if not places:
                 places.append(self._decide(entry))
             place = places[0]
-            if place.__class__ is not Refusal:
-                self._carry_out(place)  # type: ignore[arg-type]
-        except OSError as error:  # where the file is not mapped, a write can fail; nothing is published then
-            self.problem = f"{type(error).__name__}: {error}"
-            entry.refused = Refusal(self.problem)
-            self._spoil(places)
+            if not isinstance(place, Refusal) and entry.refused is None:
+                self._carry_out(place)
+        except OSError as error:
+            if not self._could_not_store(entry, error):
+                raise
         except Exception as error:
-            # what a signal handler raises goes on to whoever is interrupted, and the entry is settled by the
-            # next append; an entry that fails by itself must not stop all that come after it
+            # What a signal handler raises goes on to whoever is interrupted, and the entry is settled by the
+            # next append. An entry that cannot be decided must not stop all that come after it.
             entry.failures += 1
             if entry.failures >= _ATTEMPTS:
-                entry.refused = Refusal(f"{type(error).__name__}: {error}", room=False)
-                entry.open = False
-                self._spoil(places)
+                places.append(Refusal(f"{type(error).__name__}: {error}", room=False))
             raise
         entry.open = False
 
-    def _spoil(self, places: list[_Place | Refusal]) -> None:
-        """A store was begun at a place and not finished: no other record may come there."""
-        if places and isinstance(places[0], _Place):
-            self._spoiled = places[0].tail.segment.number
-
     def _carry_out(self, place: _Place) -> None:
-        tail, payload, sealed = place
-        segment, offset, sequence, base = tail
+        segment, offset, sequence, base, payload, sealed, copies = place
         if sealed is not None:
-            self.segments.setdefault(segment.number, segment)
-            self._links.setdefault(sealed.segment.number, tail)
-            sealed.segment.seal(sealed.offset)
-            self._links.pop(sealed.segment.number - 64, None)
+            self._turn_over((segment, offset, sequence, base), sealed, copies)
         if payload is not None:
             offset = segment.store(offset, payload)
             sequence += 1
         known = self._tail
-        if known is None or sequence >= known.sequence:
-            self._tail = _Tail(segment, offset, sequence, base)
+        if known is None or sequence >= known[2]:
+            self._tail = (segment, offset, sequence, base)
+
+    def _could_not_store(self, entry: _Entry, error: OSError) -> bool:
+        """Refuse an entry that the file does not take; False when the error is not the file's."""
+        place = entry.places[0] if entry.places else None
+        if self.directory is None or not _is_of(error, self.directory.path):
+            return False  # a signal handler's: where all is mapped, nothing is called that could fail
+        self.problem = f"{type(error).__name__}: {error}"
+        if place is None:
+            entry.places.append(Refusal(self.problem))
+        elif not isinstance(place, Refusal) and not self._is_stored(place):
+            self._spoiled.add(place[0].number)
+            entry.refused = Refusal(self.problem)
+        return True
+
+    def _is_stored(self, place: _Place) -> bool:
+        """Whether another thread has stored the record, for all that can be read."""
+        segment, offset, _, _, payload, _, _ = place
+        newest = max(self._starts)
+        if segment.number != newest or payload is None:
+            return (
+                segment.number <= newest
+            )  # one that was left, and perhaps closed, had all its records before
+        try:
+            return segment.word(offset) == crc32(payload, segment.salt) << 32 | len(payload)
+        except OSError:
+            return False
+
+    def _turn_over(self, tail: _Tail, sealed: _Tail, copies: _Copies | None) -> None:
+        """Go on in the next segment, which is there already."""
+        segment = tail[0]
+        number = segment.number
+        starts = self._starts
+        if starts and number <= max(starts):
+            return  # another thread has done all this
+        self.segments.setdefault(number, segment)
+        if copies is not None:
+            offset = segment.start
+            for payload in _published(*copies, verify=False):
+                offset = segment.store(offset, payload)
+        sealed[0].seal(sealed[1])
+        starts.setdefault(number, tail)  # last: this is the new end
+        for old in list(starts):
+            if (
+                old < number
+            ):  # what nothing refers to any more is unmapped, so that its disk can be used again
+                starts.pop(old, None)
 
     def _decide(self, entry: _Entry) -> _Place | Refusal:
-        if self._sealed and not entry.control:
-            return Refusal("the collector is closed", room=False)
+        if self._sealed and (self._dead or not entry.control):
+            return self._closed()
         tail = self._tail
         if tail is None:
-            refusal = self._begin()
+            refusal = self._begin_quietly()
             tail = self._tail
             if tail is None:
                 return refusal or Refusal("the journal is being opened")
-        if tail.segment.word(tail.offset):
-            tail = self._catch_up(tail)
+        try:
+            if tail[0].word(tail[1]):
+                tail = self._end(tail)
+        except OSError:  # the hint is of a segment that was left and closed since
+            tail = self._end(tail)
         draft = entry.draft
         if draft is None:
-            return self._go_on(entry, tail, b"")
-        payload = pack(draft, tail.sequence, schema_for(draft.event_type).fingerprint)
+            return self._go_on(entry, tail, None)
+        segment, offset, sequence, base = tail
+        try:
+            payload = pack(draft, sequence, entry.fingerprint)
+        except EncodingError:
+            # a refusal, so that nobody else's append raises it; but what a signal handler raises goes on
+            refusal = _why_not(draft, entry.fingerprint)
+            if refusal is None:
+                raise
+            return refusal
         reserve = 0 if entry.control else RESERVE
-        if tail.segment.fits(tail.offset, len(payload), reserve) and tail.segment.number != self._spoiled:
-            return _Place(tail, payload)
+        if segment.fits(offset, len(payload), reserve) and segment.number not in self._spoiled:
+            return (segment, offset, sequence, base, payload, None, None)
         return self._go_on(entry, tail, payload)
 
-    def _catch_up(self, tail: _Tail) -> _Tail:
+    def _closed(self) -> Refusal:
+        if self._dead:
+            return Refusal("the journal belongs to the parent process", room=False)
+        return Refusal("the collector is closed", room=False)
+
+    def _end(self, tail: _Tail) -> _Tail:
         """The true end: behind everything that is published."""
+        newest = max(self._starts)
+        if newest > tail[0].number:
+            tail = self._starts.get(newest, tail)  # if it is gone, then whatever is asked for is decided
         segment, offset, sequence, base = tail
-        while word := segment.word(offset):
-            if word == SEALED:
-                following = self._links.get(segment.number)
-                if following is None:  # a tail that lags by so much was put back by a thread that slept long
-                    following = self._links[max(self._links)]
-                segment, offset, sequence, base = following
-            else:
-                offset += (8 + (word & 0xFFFF_FFFF) + 7) & ~7
-                sequence += 1
-        return _Tail(segment, offset, sequence, base)
+        # sealed, and no other segment yet: another thread goes on right now
+        while (word := segment.word(offset)) and word != SEALED:
+            offset += 8 + (word & _LENGTH) + 7 & ~7
+            sequence += 1
+        return (segment, offset, sequence, base)
 
     # -- the next segment -------------------------------------------------------------------------------
 
-    def _go_on(self, entry: _Entry, tail: _Tail, payload: bytes) -> _Place | Refusal:
+    def _go_on(self, entry: _Entry, tail: _Tail, payload: bytes | None) -> _Place | Refusal:
         """A place in a new segment. One thread makes it; the others wait a moment, never for ever."""
-        own = self._maker == get_ident()  # a signal handler emits while this very thread makes one
-        locked = not own and self._making.acquire(timeout=_ROTATE_SECONDS)
+        claim = self._making.claim()
         try:
-            if entry.places:
-                return entry.places[0]
-            self._maker = get_ident()
-            return self._new_place(entry, tail, payload)
+            self._making.wait(claim, _ROTATE_SECONDS)
+            if not entry.places:
+                return self._new_place(entry, tail, payload)
         finally:
-            if locked:
-                self._maker = 0
-                self._making.release()
+            claim.finish()
+        return entry.places[0]
 
-    def _new_place(self, entry: _Entry, tail: _Tail, payload: bytes) -> _Place | Refusal:
-        copies: list[bytes] = []
-        first = tail.sequence
-        if entry.draft is None:
-            first, copies = self._copies(tail, entry.replace_from)
-        made = self._make(first, sum(len(p) + 16 for p in copies) + len(payload))
+    def _new_place(self, entry: _Entry, tail: _Tail, payload: bytes | None) -> _Place | Refusal:
+        _, offset, sequence, base = tail
+        copies: _Copies | None = None
+        first, size, preferred = sequence, 0, self._segment_bytes
+        if payload is None:
+            segments = [segment for number in sorted(self.segments) if (segment := self.segments.get(number))]
+            copies = segments, entry.replace_from
+            try:
+                first, size = _measure(copies, sequence)
+            except SegmentDamaged as error:
+                # memory under a map was changed by somebody else; a hole in the numbers would be worse
+                return Refusal(f"what is not on the disk cannot be written anew: {error}", room=False)
+            preferred = 0
+        made = self._make(first, size + len(payload or b"") + 16, preferred)
         if isinstance(made, Refusal):
             return made
-        offset = made.start
-        for copied in copies:
-            offset = made.store(offset, copied)
-        place = _Place(
-            _Tail(made, offset, tail.sequence, tail.base + tail.offset - offset),
-            payload if entry.draft is not None else None,
-            tail,
-        )
+        start = made.start + size
+        place = (made, start, sequence, base + offset - start, payload, tail, copies)
         entry.places.append(place)
         if entry.places[0] is not place:  # another one was quicker
             self._discard(made)
         return entry.places[0]
 
-    def _copies(self, tail: _Tail, sequence: int) -> tuple[int, list[bytes]]:
-        """The payloads of all published records from ``sequence`` on, and the first one's sequence."""
-        copies: list[bytes] = []
-        first = tail.sequence
-        for number in sorted(self.segments):
-            segment = self.segments[number]
-            offset = segment.start
-            while (word := segment.word(offset)) not in (0, SEALED):
-                try:
-                    record, offset = segment.load(offset, verify=True)
-                except SegmentDamaged as error:  # memory under the map was changed by somebody else
-                    log.error("segment %d at %d is damaged in memory: %s", number, offset, error)  # noqa: TRY400 - the journal goes on
-                    offset += (8 + (word & 0xFFFF_FFFF) + 7) & ~7
-                    continue
-                if record.sequence >= sequence + len(copies):
-                    first = min(first, record.sequence)
-                    copies.append(pack_record(record))
-        return first, copies
-
-    def _make(self, first_sequence: int, needed: int) -> Segment | Refusal:
+    def _make(self, first_sequence: int, needed: int, preferred: int) -> Segment | Refusal:
         """A new segment with room for ``needed`` bytes of records beside the reserve."""
         now = self._monotonic()
         if now < self._retry_at:
             return Refusal(self.problem or "the journal is full")
         directory = self.directory
         if directory is None or self._dead:
-            return Refusal("the journal belongs to another process", room=False)
+            return self._closed()
         least = max(FIRST_SEGMENT, needed + RESERVE + FIRST_SEGMENT // 8)
-        error: OSError | None = None
-        for wanted in dict.fromkeys((max(self._segment_bytes, least), least)):
+        failed: OSError | None = None
+        for wanted in dict.fromkeys((max(preferred, least), least)):
             size = -(-wanted // _PAGE) * _PAGE
             if not self._budget.room_for(size):
+                self._lacked = size
                 continue
-            number = next(self._numbers)
+            path = directory.segment_path(number := next(self._numbers))
             try:
-                segment = self._create(directory, number, first_sequence, size)
-            except OSError as failed:
-                error = failed
-                self._forget_file(directory.segment_path(number))
+                segment = self._create(path, number, first_sequence, size)
+            except OSError as error:
+                if not _is_of(error, path):
+                    raise
+                failed = error
                 continue
             self._budget.allocated(size)
-            self.problem = None
+            if not segment.fits(segment.start, needed):  # its description is that long
+                self._discard(segment)
+                return Refusal("the stream's description leaves no room for the event", room=False)
+            self.problem, self._lacked = None, 0
             return segment
-        if error is not None:
-            self.problem = f"{type(error).__name__}: {error}"
-            self._retry_at = now + _RETRY_SECONDS
-            return Refusal(self.problem)
-        return Refusal("the journal is full")
+        if failed is None:
+            return Refusal("the journal is full")
+        self.problem = f"{type(failed).__name__}: {failed}"
+        self._retry_at = now + _RETRY_SECONDS
+        return Refusal(self.problem)
 
-    def _create(self, directory: StreamDirectory, number: int, first_sequence: int, size: int) -> Segment:
+    def _create(self, path: str, number: int, first_sequence: int, size: int) -> Segment:
         return Segment.create(
             self._fs,
-            directory.segment_path(number),
+            path,
             stream_id=self._stream_id,
             number=number,
             first_sequence=first_sequence,
@@ -381,79 +433,151 @@ class StreamWriter:
         )
 
     def _discard(self, segment: Segment) -> None:
+        """Remove a segment that nobody uses. What an exception leaves of it, the reader passes over."""
         segment.close()
-        self._forget_file(segment.path)
+        if not self._dead:
+            with contextlib.suppress(OSError):
+                self._fs.unlink(segment.path)
         self._budget.freed(segment.size)
 
-    def _forget_file(self, path: str) -> None:
-        with contextlib.suppress(OSError):
-            self._fs.unlink(path)
-
-    def _begin(self) -> Refusal | None:
-        """The stream's directory and first segment, once; by one thread, and nobody waits for it."""
-        if self._dead or not self._making.acquire(blocking=False):
-            return None
-        try:
-            self._maker = get_ident()
-            if self._tail is not None:
-                return None
-            if self.directory is None:
-                if self._monotonic() < self._retry_at:
-                    return Refusal(self.problem or "the journal is full")
-                try:
-                    self.directory = self._make_directory()
-                except (OSError, ConfigurationError) as error:  # the latter: what no waiting mends
-                    self.problem = f"{type(error).__name__}: {error}"
-                    self._retry_at = self._monotonic() + _RETRY_SECONDS
-                    return Refusal(self.problem)
-            size, self._segment_bytes = self._segment_bytes, FIRST_SEGMENT
-            try:
-                made = self._make(0, 0)
-            finally:
-                self._segment_bytes = size
-            if isinstance(made, Refusal):
-                return made
-            self.segments[made.number] = made
-            self._tail = _Tail(made, made.start, 0, -made.start)
-            return None
-        finally:
-            self._maker = 0
-            self._making.release()
+    # -- the beginning ----------------------------------------------------------------------------------
 
     def begin(self) -> bool:
-        """Open the stream if it is not open yet; whether it is."""
+        """Open the stream if it is not open yet; whether it is.
+
+        Raises:
+            AuditwireError: As ``make_directory``, for what no waiting mends.
+        """
         if self._tail is None:
             self._begin()
         return self._tail is not None
 
+    def _begin_quietly(self) -> Refusal | None:
+        try:
+            return self._begin()
+        except AuditwireError as error:  # the path was changed since: an emit is told as of any other fault
+            self.problem = str(error)
+            self._retry_at = self._monotonic() + _RETRY_SECONDS
+            return Refusal(self.problem)
+
+    def _begin(self) -> Refusal | None:
+        """The stream's directory and first segment, once; by one thread, and nobody waits for it."""
+        claim = self._opening.claim()
+        try:
+            if self._opening.has(claim) and self._tail is None:
+                return self._closed() if self._dead else self._open()
+        finally:
+            claim.finish()
+        return None
+
+    def _open(self) -> Refusal | None:
+        if self.directory is None:
+            if self._monotonic() < self._retry_at:
+                return Refusal(self.problem or "the journal is full")
+            try:
+                self.directory = self._make_directory()
+            except OSError as error:
+                if error.errno is None:
+                    raise  # a signal handler's
+                self.problem = f"{type(error).__name__}: {error}"
+                self._retry_at = self._monotonic() + _RETRY_SECONDS
+                return Refusal(self.problem)
+        made = self._make(0, 0, FIRST_SEGMENT)
+        if isinstance(made, Refusal):
+            return made
+        tail = (made, made.start, 0, -made.start)
+        self.segments[made.number] = made
+        self._starts[made.number] = tail
+        self._tail = tail
+        return None
+
     # -- what there is ----------------------------------------------------------------------------------
+
+    def _here(self) -> _Tail | None:
+        """The true end, for who only looks."""
+        tail = self._tail
+        if tail is None:
+            return None
+        try:
+            return self._end(tail)
+        except OSError:  # not mapped, and cannot be read now: what is known
+            return tail
 
     @property
     def next_sequence(self) -> int:
         """The number that the next record will have."""
-        tail = self._tail
-        return 0 if tail is None else self._catch_up(tail).sequence
+        tail = self._here()
+        return 0 if tail is None else tail[2]
 
     @property
     def written(self) -> int:
         """Bytes of all records published so far."""
-        tail = self._tail
-        return 0 if tail is None else tail.base + tail.offset
+        tail = self._here()
+        return 0 if tail is None else tail[3] + tail[1]
 
     @property
     def tail_number(self) -> int:
-        """The number of the segment that is written to; -1 before there is one."""
+        """A segment, by number, such that into those before it nothing is written any more; -1 at first."""
         tail = self._tail
-        return -1 if tail is None else tail.segment.number
+        return -1 if tail is None else tail[0].number
 
     @property
     def room(self) -> bool:
         """Whether another segment may be made now, for all that is known."""
-        return self._monotonic() >= self._retry_at and self._budget.room_for(FIRST_SEGMENT)
+        return self._monotonic() >= self._retry_at and self._budget.room_for(max(FIRST_SEGMENT, self._lacked))
 
     def after_fork(self) -> None:
-        """In a forked child: never touch the parent's files again, and let go of their descriptors."""
-        self._dead = True
+        """In a forked child: never touch the parent's files again, and let go of them."""
+        self._dead = self._sealed = True
         segments, self.segments = list(self.segments.values()), {}
+        self._tail = None
+        self._starts = {}  # an append that was under way when the process forked has its own references
         for segment in segments:
             segment.abandon()
+
+
+def _is_of(error: OSError, path: str) -> bool:
+    """Whether the file system says this of a path or what lies below; a signal handler may raise too."""
+    return error.errno is not None and str(error.filename).startswith(path)
+
+
+def _why_not(draft: Draft, fingerprint: bytes) -> Refusal | None:
+    """What is wrong with a draft that could not be packed; None when nothing is."""
+    try:
+        pack(draft, 0, fingerprint)
+    except EncodingError as error:
+        return Refusal(str(error), room=False)
+    return None
+
+
+def _sequence_of(payload: bytes) -> int:
+    return int.from_bytes(payload[:8], "little")
+
+
+def _measure(copies: _Copies, sequence: int) -> tuple[int, int]:
+    """The first sequence of these records, ``sequence`` when there are none, and their bytes in a segment.
+
+    Raises:
+        SegmentDamaged: One does not agree with its checksum.
+    """
+    first, size = sequence, 0
+    for payload in _published(*copies, verify=True):
+        first = min(first, _sequence_of(payload))
+        size += aligned(8 + len(payload))
+    return first, size
+
+
+def _published(segments: Sequence[Segment], sequence: int, *, verify: bool) -> Iterator[bytes]:
+    """The payloads of all records from ``sequence`` on, each once, as the file system holds them now."""
+    for segment in segments:
+        offset = segment.start
+        while (word := segment.word(offset)) not in {0, SEALED}:
+            length = word & _LENGTH
+            payload = segment.read(offset + 8, length)
+            if verify and crc32(payload, segment.salt) != word >> 32:
+                raise SegmentDamaged("checksum", f"{segment.path} at {offset} is damaged in memory")
+            number = _sequence_of(payload)
+            if number >= sequence:  # what was written anew before stands in two segments
+                yield payload
+                sequence = number + 1
+            offset += aligned(8 + length)
