@@ -278,8 +278,8 @@ class ForeignFeed(Feed):
             return  # the file is gone, and with it what could have been kept
 
     def move(self, now: float, *, last: bool = False) -> int:
-        if self._kept < len(self.reader.unreadable):
-            return self.low
+        if self._kept < len(self.reader.unreadable) or self._kept_parked < len(self.copies.unreadable):
+            return self.low  # nothing is removed whose bytes are not kept yet
         return super().move(now, last=last)
 
     def close(self) -> None:
