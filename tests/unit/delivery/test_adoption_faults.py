@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from test_adoption import checkpoint
 from test_sender import World
 
 from auditwire.delivery.adoption import ALIVE_SECONDS, LOOK_SECONDS, RETRY_FIRST, RETRY_LAST, Adoption
@@ -164,8 +163,7 @@ def test_many_parked_copies_are_looked_at_bit_by_bit(place: Place) -> None:
     count = LOADED + 100
     for number in range(count // 15):
         stream.errors(15, file=f"parked/{number:08d}.seg")
-    stream.write(checkpoint(0, stream.sequence)).cursor(stream.sequence - 1)
-    orphan = stream.end()
+    orphan = stream.errors(1).cursor(stream.sequence - 1).end()
     place.world.rounds(1)
     assert place.sent(orphan) == []
     place.world.rounds(20, seconds=0.1)
