@@ -16,6 +16,7 @@ from bisect import bisect_left, insort
 from typing import TYPE_CHECKING
 
 from auditwire.journal.format import HEADER_SIZE, LENGTH, PARKED, WORD, aligned, pack_record
+from auditwire.journal.opened import OpenSegments
 from auditwire.journal.recovery import UNPUBLISHED, Unreadable, is_blank, recover
 from auditwire.journal.segment import Segment, SegmentDamaged
 from auditwire.journal.trees import json_text, names
@@ -90,7 +91,7 @@ class ParkedLog:
         self._unsynced: dict[int, Segment] = {}
         self._found: set[int] = set()  # whoever wrote these may have died before it synced them
         self._new_name = False
-        self._open: dict[int, Segment] = {}
+        self._open = OpenSegments(self._fs, self._path, limit=_OPEN, mapped=False)
         self._next = 1 + max(self._numbers(), default=-1)
         self._first: int | None = None
         self._first_known = True
@@ -154,7 +155,7 @@ class ParkedLog:
         tail.seal(self._offset)
         self._tail = None
         if tail.number not in self._unsynced:
-            self._keep_open(tail)
+            self._open.keep(tail.number, tail)
 
     def sync(self) -> None:
         """Return when all copies survive a power loss.
@@ -166,7 +167,7 @@ class ParkedLog:
             segment.sync()
             del self._unsynced[number]
             if segment is not self._tail:
-                self._keep_open(segment)
+                self._open.keep(number, segment)
         for number in sorted(self._found):
             file = self._fs.open(self._path(number))
             try:
@@ -190,10 +191,7 @@ class ParkedLog:
         """
         number = position >> 32 & (PARKED >> 32) - 1
         segment = self._tail if self._tail is not None and self._tail.number == number else None
-        segment = segment or self._unsynced.get(number)
-        if segment is None:
-            segment = self._open.pop(number, None) or Segment.open(self._fs, self._path(number), mapped=False)
-            self._keep_open(segment)
+        segment = segment or self._unsynced.get(number) or self._open.get(number)
         return segment.load(position & LENGTH, verify=True, origin=self.origin)[0]
 
     def load(self) -> Iterator[Record]:
@@ -271,10 +269,10 @@ class ParkedLog:
         if tail is not None and tail.number == number:
             self._tail = None
             self._unsynced[number] = tail  # to be closed below
-        for segments in (self._unsynced, self._open):
-            segment = segments.pop(number, None)
-            if segment is not None:
-                segment.close()
+        unsynced = self._unsynced.pop(number, None)
+        if unsynced is not None:
+            unsynced.close()
+        self._open.drop(number)
         self._found.discard(number)
         self._remove(number, self._files[number].size)
         del self._files[number]
@@ -322,13 +320,8 @@ class ParkedLog:
     def _path(self, number: int) -> str:
         return f"{self._directory.parked_path}/{self._directory.segment_path(number).rpartition('/')[2]}"
 
-    def _keep_open(self, segment: Segment) -> None:
-        self._open[segment.number] = segment
-        while len(self._open) > _OPEN:
-            self._open.pop(next(iter(self._open))).close()
-
     def _segments(self) -> list[Segment]:
-        found = [*self._unsynced.values(), *self._open.values()]
+        found = [*self._unsynced.values(), *self._open]
         return found if self._tail is None else [*found, self._tail]
 
     def abandon(self) -> None:
@@ -341,5 +334,5 @@ class ParkedLog:
         for segment in self._segments():
             segment.close()
         self._unsynced.clear()
-        self._open.clear()
+        self._open.close()
         self._tail = None

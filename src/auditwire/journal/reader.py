@@ -21,8 +21,11 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, TypeAlias
 
-from auditwire.journal.cursor import Cursor, Position
-from auditwire.journal.recovery import UNPUBLISHED, Search, Unreadable, is_blank, recover
+from auditwire.journal.cursor import Position
+from auditwire.journal.missing import Missing
+from auditwire.journal.opened import OpenSegments
+from auditwire.journal.progress import Progress
+from auditwire.journal.recovery import UNPUBLISHED, Search, Unreadable, is_blank
 from auditwire.journal.segment import PARKED, SEALED, Segment, SegmentDamaged
 
 if TYPE_CHECKING:
@@ -65,7 +68,6 @@ class StreamReader:
         unpublished: Those that hold an append which was broken off before it was accepted: no damage, for
             nothing is lost.
         gaps: Sequences, first and last, that will never come: not in any segment that can be read.
-        problem: What the file system said when the cursor could not be written the last time, or None.
 
     Raises:
         OSError: The directory cannot be listed.
@@ -86,11 +88,9 @@ class StreamReader:
         self._verify = verify
         self._live = live
         self.origin = origin
-        self._moves = moves
         self.unreadable: list[Unreadable] = []
         self.unpublished: list[Unreadable] = []
         self.gaps: list[tuple[int, int]] = []
-        self.problem: str | None = None
         self._alive = True
         self._ended = False
         self._ready: list[Record] = []
@@ -98,31 +98,19 @@ class StreamReader:
         self._offset = 0
         self._expected = 0
         self._search: Search | None = None  # of a segment that nobody writes any more
-        self._open: dict[int, Segment] = {}  # by the number's part of a position, the least recent first
+        self._open = OpenSegments(fs, self._path, limit=_OPEN, mapped=not verify)
         self._ends: dict[int, int] = {}  # number of a segment that was left -> one above its last sequence
-        self._indexes: dict[int, dict[int, int]] = {}
-        self._cursor: Cursor | None = None
-        self._begin()
-
-    def _begin(self) -> None:
-        position = None
-        with contextlib.suppress(OSError):  # it only makes things quicker
-            self._cursor = Cursor.open(
-                self._fs, self._directory.cursor_path, writable=self._moves, mode=self._directory.file_mode
-            )
-            position = self._cursor.read()
-        there = self._directory.segments()
-        if position is not None:
-            self.low, self.listed, oldest = position
-            # with one slot damaged, the other may be older than the removal of segments
-            self._trusted = (self._cursor is not None and not self._cursor.problems) or oldest in there
+        self._missing = Missing(self._try_open)
+        self._progress = Progress(fs, directory, moves=moves)
+        there = directory.segments()
+        if self._progress.position is not None:
+            self.low, self.listed, self._oldest = self._progress.position
+            self._trusted = self._progress.certain or self._oldest in there
         else:
-            oldest = there[0] if there else 0
+            self._oldest = there[0] if there else 0
             self.low = self.listed = self._first_sequence(there)
             self._trusted = True
-        self._written = position
-        self._oldest = oldest
-        self._number = oldest - 1
+        self._number = self._oldest - 1
         self._started = False
         self._vanished = False
         self.next_sequence = min(self.low, self.listed)
@@ -139,6 +127,11 @@ class StreamReader:
         return 0
 
     # -- reading ----------------------------------------------------------------------------------------
+
+    @property
+    def problem(self) -> str | None:
+        """What the file system said when the cursor could not be written the last time, or None."""
+        return self._progress.problem
 
     @property
     def damaged(self) -> bool:
@@ -248,7 +241,7 @@ class StreamReader:
     def _leave(self, segment: Segment) -> None:
         self._ends[self._number] = self._expected
         self._segment = self._search = None
-        self._keep_open(segment)
+        self._open.keep(segment.number, segment)
 
     # -- from segment to segment ------------------------------------------------------------------------
 
@@ -336,7 +329,11 @@ class StreamReader:
 
     def _fill(self, first: int, last: int) -> None:
         """Deliver what any segment has of these sequences; the rest are gaps."""
-        for record in self._elsewhere(first, last):
+        # the segment that is read is searched too: a block that the disk wrote in the wrong place may have
+        # led past the right ones
+        numbers = [n for n in self._directory.segments() if self._ends.get(n, first) >= first]
+        found = self._missing.find(first, last, numbers, remember=not self._alive, origin=self.origin)
+        for record in found:
             if record.sequence > first:
                 self.gaps.append((first, record.sequence - 1))
             self._ready.append(record)
@@ -344,41 +341,6 @@ class StreamReader:
         if first <= last:
             self.gaps.append((first, last))
         self.next_sequence = last + 1
-
-    def _elsewhere(self, first: int, last: int) -> list[Record]:
-        found: dict[int, Record] = {}
-        for number in self._directory.segments():
-            # the one that is read is among them: a block that the disk wrote in the wrong place may have led
-            # past the right ones
-            if self._ends.get(number, first) < first:
-                continue
-            segment = self._try_open(number)
-            if not isinstance(segment, Segment):
-                continue
-            try:
-                if segment.first_sequence <= last:
-                    index = self._index(segment)
-                    for sequence in sorted(index.keys() & range(first, last + 1)):
-                        if sequence not in found:
-                            found[sequence], _ = segment.load(
-                                index[sequence], verify=True, origin=self.origin
-                            )
-            finally:
-                segment.close()
-        return [found[sequence] for sequence in sorted(found)]
-
-    def _index(self, segment: Segment) -> dict[int, int]:
-        """Sequence -> offset, of all that can be read of a segment."""
-        index = self._indexes.get(segment.number)
-        if index is None:
-            index = {
-                item.sequence: item.position & _OFFSET
-                for item in recover(segment, segment.start, None)
-                if not isinstance(item, Unreadable)
-            }
-            if not self._alive:
-                self._indexes[segment.number] = index
-        return index
 
     # -- again, and no more -----------------------------------------------------------------------------
 
@@ -392,23 +354,15 @@ class StreamReader:
         number = position >> 32
         segment = self._segment
         if segment is None or number != self._number:
-            segment = self._open.pop(number, None)
-            if segment is None:
-                segment = Segment.open(self._fs, self._path(number), mapped=not self._verify)
-            self._keep_open(segment)
+            segment = self._open.get(number)
         return segment.load(position & _OFFSET, verify=self._verify, origin=self.origin)[0]
 
     def _path(self, number: int) -> str:
+        """By the upper half of a position, which says whether it is one of a parked copy."""
         path = self._directory.segment_path(number & _NUMBER)
         if number & PARKED >> 32:
             return f"{self._directory.parked_path}/{path.rpartition('/')[2]}"
         return path
-
-    def _keep_open(self, segment: Segment) -> None:
-        key = segment.number | (PARKED >> 32 if segment.parked else 0)
-        self._open[key] = segment
-        while len(self._open) > _OPEN:
-            self._open.pop(next(iter(self._open))).close()
 
     def advance(self, low: int, listed: int) -> int:
         """Remember how far the stream has come, and remove the segments that nothing needs any more.
@@ -438,39 +392,15 @@ class StreamReader:
                 break
             gone.append(number)
         oldest = numbers[len(gone)] if numbers else max(self._number, 0)
-        if not self._move((self.low, self.listed, oldest), sync=bool(gone)):
+        if not self._progress.move(Position(self.low, self.listed, oldest), sync=bool(gone)):
             return 0
         return sum(map(self._remove, gone))
 
-    def _move(self, position: tuple[int, int, int], *, sync: bool) -> bool:
-        """Write the cursor; whether segments may be removed."""
-        if not self._moves:
-            return False
-        if position == self._written and not sync:
-            return True
-        try:
-            if self._cursor is None:
-                self._cursor = Cursor.open(
-                    self._fs, self._directory.cursor_path, writable=True, mode=self._directory.file_mode
-                )
-            self._cursor.write(*position)
-            if sync:
-                self._cursor.sync()
-        except OSError as error:
-            self.problem = f"{type(error).__name__}: {error}"
-            # a disk so full that there never was a cursor: no older one can tell of segments that are gone
-            return self._written is None
-        self._written = Position(*position)
-        self.problem = None
-        return True
-
     def _remove(self, number: int) -> int:
         path = self._directory.segment_path(number)
-        kept = self._open.pop(number, None)
-        if kept is not None:
-            kept.close()
+        self._open.drop(number)
         self._ends.pop(number, None)
-        self._indexes.pop(number, None)
+        self._missing.forget(number)
         try:
             size = self._fs.size(path)
             self._fs.unlink(path)
@@ -480,19 +410,16 @@ class StreamReader:
 
     def abandon(self) -> None:
         """In a forked child: close the descriptors, which are the parent's too."""
-        for segment in (self._segment, *self._open.values()):
+        for segment in (self._segment, *self._open):
             if segment is not None:
                 segment.abandon()
-        if self._cursor is not None:
-            self._cursor.close()
+        self._progress.close()
 
     def close(self) -> None:
         """Close all files. Closing again does nothing."""
-        for segment in (self._segment, *self._open.values()):
-            if segment is not None:
-                segment.close()
+        if self._segment is not None:
+            self._segment.close()
         self._segment = None
-        self._open.clear()
+        self._open.close()
         self._ended = True
-        if self._cursor is not None:
-            self._cursor.close()
+        self._progress.close()
