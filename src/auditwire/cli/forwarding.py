@@ -61,6 +61,9 @@ _TELL_SECONDS = 5.0
 _CLOSE_SECONDS = 5.0
 """What the end itself may take, beyond the time for what is to be delivered."""
 
+_LOOK_SECONDS = 1.0
+"""How soon a stream that was begun is served."""
+
 _ROOM = 32 << 20
 """Bytes beyond the agents' bound: a path that is full of orphans still has room for what is said of them."""
 
@@ -141,13 +144,15 @@ class Run:
         self._alive_at = 0.0
         self._manager = ServiceManager()
         self._bar = None if total is None else Bar(stack, "delivering", total, "records")
-        server = None if metrics is None else self._server(metrics)  # before a stream is begun: it may refuse
+        server = None
+        if metrics is not None:  # before a stream is begun: it may be refused
+            server = self._server(metrics)
+            stack.callback(server.close)
         self._journals, self._target, self._forwarder = _put_together(settings)
         self._observed = Observed(self._forwarder)
         self.health = self._forwarder.health()
         self._state = self.health.state
         if server is not None:
-            stack.callback(server.close)
             server.start()
             remark(f"answering at {server.url}")
         self._forwarder.start()
@@ -174,9 +179,8 @@ class Run:
             if self._until(once=True, deadline=time.monotonic() + timeout):
                 self._forwarder.close(time.monotonic())
         self.end()
-        self.left = left_of(
-            look(self._journals.path), None if isinstance(self._target, AnyTarget) else self._target
-        )
+        # what others deliver now is in good hands
+        self.left = left_of(look(self._journals.path), self._target, served=False)
 
     def end(self) -> None:
         """End the forwarder, in a few seconds."""
@@ -264,7 +268,7 @@ def _put_together(settings: Settings) -> tuple[DiskJournals, Target, Forwarder]:
         Drafter(stream_id, encoder, where.prefix),
         open_ledger(where.prefix, resource, stream_id, None, journal.previous),
         notes,
-        Adoption(journals.path, target, serve_live=settings.serve_live),
+        Adoption(journals.path, target, serve_live=settings.serve_live, look_seconds=_LOOK_SECONDS),
         partitioner=config["partitioner"],
         source=source,
         topics=TopicSettings() if settings.create_topics else None,
@@ -273,18 +277,20 @@ def _put_together(settings: Settings) -> tuple[DiskJournals, Target, Forwarder]:
     return journals, target, forwarder
 
 
-def left_of(status: JournalStatus, target: Target | None) -> list[str]:
+def left_of(status: JournalStatus, target: Target | None = None, *, served: bool = True) -> list[str]:
     """What lies on a journal path and is not delivered, a line for each stream.
 
     Args:
         status: The path.
         target: Whose streams are looked at; None for all.
+        served: Those that somebody delivers now are left too.
     """
     return [
         _left(stream)
         for stream in status.streams
         if (stream.pending_records or stream.parked)
         and (target is None or stream.target is None or target.accepts(stream.target))
+        and (served or not stream.served)
     ]
 
 
@@ -294,6 +300,8 @@ def _left(stream: StreamStatus) -> str:
         text += f" ({stream.service})"
     if stream.owner_alive:
         text += ", whose process lives"
+    elif stream.served:
+        text += ", which another process delivers"
     if stream.parked:
         text += f", waiting for {', '.join(parked.topic for parked in stream.parked)}"
     return text

@@ -83,7 +83,7 @@ def drain(
                 run.serve(once=True, timeout=timeout)
             delivered, adopted = run.health.delivered, run.health.adopted
     after = look(journal)
-    left = left_of(after, None)
+    left = left_of(after)
     harm = len(after.withheld) - len(before.withheld) + len(after.unread) - len(before.unread)
     code = DAMAGED if harm > 0 else WAITING if left else OK
     output.json(

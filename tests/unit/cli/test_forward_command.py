@@ -21,6 +21,7 @@ from auditwire import AuditEmitter, JournalCollector
 from auditwire.cli import cluster, forwarding
 from auditwire.cli.app import run
 from auditwire.delivery import forwarder
+from auditwire.events import ErrorEvent
 from auditwire.journal.filesystem import REAL
 from auditwire.journal.inspection import look
 from auditwire.journal.layout import JournalPath
@@ -470,8 +471,10 @@ def test_the_streams_of_living_processes_are_left_to_them(
 ) -> None:
     files.stream(target=target(audit_broker, trail)).errors(7).end()
     alive = files.stream(target=target(audit_broker, trail)).errors(2)
+    served = files.stream(target=target(audit_broker, trail), service="").errors(1).serve().end()
     status, told, err = drained(capsys, files.path, *there)
-    assert (status, told["delivered"], told["left"]) == (3, 7, [alive.stream_id])
+    assert (status, told["delivered"], told["left"]) == (3, 7, [alive.stream_id, served.stream_id])
+    assert f"left: 1 record of stream {served.stream_id}, which another process delivers" in err
     assert f"left: 2 records of stream {alive.stream_id} (support-bot), whose process lives" in err
     assert alive.directory.take_owner() is None
 
@@ -513,8 +516,6 @@ def test_a_record_that_is_refused_for_good_is_kept_and_status_1(
     tmp_path: Path,
     capsys: Capsys,
 ) -> None:
-    from auditwire.events import ErrorEvent
-
     config = tmp_path / "small.properties"
     config.write_text("message.max.bytes=4000\n")
     stream = files.stream(target=target(audit_broker, trail)).errors(2)
@@ -561,6 +562,50 @@ def test_signals_are_left_as_they_were(
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     assert run(["forward", str(files.path), *there, "--once"]) == 0
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_signals_are_taken_from_a_queue_and_interrupt_nothing(
+    files: JournalFiles, capsys: Capsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(forwarding, "_TELL_SECONDS", 0.1)
+    stream = files.stream(target=Target(NOBODY, "audit")).errors(5)
+    stream.write(ErrorEvent(), file="parked/00000000.seg").end()
+    stream.directory.write_state({"parked": {"audit.error": {"reason": "no"}}})
+    files.stream(target=Target(NOBODY, "audit"), service="").errors(1).serve().end()
+    files.stream(target=Target(NOBODY, "audit")).errors(1).serve()
+    said = ""
+
+    def heard(text: str) -> bool:
+        nonlocal said
+        said += capsys.readouterr().err
+        return text in said
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "200000")
+
+        def interrupt() -> None:
+            wait_for(lambda: heard(f"stream {stream.stream_id} (support-bot) is delivered"), "the adoption")
+            assert manager.recv(4096).startswith(b"READY=1\n")
+            while manager.recv(4096) != b"WATCHDOG=1":
+                continue
+            os.kill(os.getpid(), signal.SIGTERM)
+            wait_for(lambda: heard("ending: what is there is delivered, for at most 3600 s"), "the first")
+            os.kill(os.getpid(), signal.SIGINT)
+            done.set()
+
+        done = threading.Event()
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        status = run(["forward", str(files.path), "-b", NOBODY, "--timeout", "3600"])
+        thread.join(60)
+    assert done.is_set()
+    assert status == 3
+    assert heard(f"left: 5 records of stream {stream.stream_id} (support-bot), waiting for audit.error\n")
+    left = re.findall(r"left: .* of stream (\S+)", said)
+    assert len(left) == 2, "what others deliver is in good hands; the forwarder's own stream is left, too"
 
 
 def test_it_may_run_in_another_thread(
