@@ -11,7 +11,8 @@ __all__ = ["LOSS_REASONS", "QUARANTINE_REASONS", "Health", "State"]
 
 State = Literal["ok", "degraded", "failing", "closed"]
 """``ok``: delivering or idle. ``degraded``: topics are parked, or events were lost, withheld or cut.
-``failing``: nothing was acknowledged for 10 s though something waits. ``closed``: after ``close``."""
+``failing``: nothing was acknowledged for 10 s though something waits, or the disk refuses the journal.
+``closed``: after ``close``."""
 
 LOSS_REASONS = ("journal_full", "closed", "encoding", "refused", "unreadable")
 """Why an event was refused: no room; the collector is closed; it cannot be encoded; anything else. Or why a
@@ -49,6 +50,9 @@ class Health:
         left_alone: Stream -> where it goes, for those on the journal's path that go elsewhere.
         adopted: Streams of other processes that were delivered to their end.
         adopted_delivered: Events of other processes' streams that the broker acknowledged.
+        journal_problem: What the file system refuses the journal at the moment, "" when nothing.
+        journal_used_bytes: Bytes of all files on the journal's path; 0 in memory.
+        unsynced_records: Records that a loss of power would cost at this moment; all that wait, in memory.
         latency: How long records took from being made to being acknowledged.
     """
 
@@ -74,6 +78,9 @@ class Health:
     left_alone: dict[str, str] = field(default_factory=dict)
     adopted: int = 0
     adopted_delivered: int = 0
+    journal_problem: str = ""
+    journal_used_bytes: int = 0
+    unsynced_records: int = 0
     latency: Latency = field(default_factory=Latency)
 
     def to_dict(self) -> dict[str, Any]:

@@ -140,6 +140,20 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("journal.capacity", "amount", "By", "Room for what waits.", _one("capacity_bytes")),
     Metric(
+        "journal.used",
+        "gauge",
+        "By",
+        "Bytes of all files on the journal's path, whoever wrote them; 0 in memory.",
+        _one("journal_used_bytes"),
+    ),
+    Metric(
+        "records.unsynced",
+        "amount",
+        "{record}",
+        "Records that a loss of power would cost at this moment.",
+        _one("unsynced_records"),
+    ),
+    Metric(
         "topics.parked",
         "amount",
         "{topic}",

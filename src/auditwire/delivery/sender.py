@@ -121,7 +121,7 @@ class Sender:
             acknowledged=lambda: own.low,
             on_checkpoint=own.checkpoint if journal.durable else None,
         )
-        disk = journal if isinstance(journal, DiskJournal) else None
+        self._disk = disk = journal if isinstance(journal, DiskJournal) else None
         path = None if disk is None else disk.path
         self._quarantine = Quarantine(own, self._control, path, fault=client.fault, wall_us=self._wall_us)
         self._router = Router(
@@ -221,7 +221,9 @@ class Sender:
         state: State = "ok"
         if parked or lost or truncated or self._quarantine.counts:
             state = "degraded"
-        if pending and min(oldest, now - own.progress_at) > STALLED_SECONDS:
+        disk = self._disk
+        problem = "" if disk is None else disk.problem or ""
+        if problem or (pending and min(oldest, now - own.progress_at) > STALLED_SECONDS):
             state = "failing"
         if self.finished:
             state = "closed"
@@ -248,6 +250,9 @@ class Sender:
             left_alone={} if adopter is None else adopter.left_alone,
             adopted=0 if adopter is None else adopter.finished,
             adopted_delivered=0 if adopter is None else adopter.delivered,
+            journal_problem=problem,
+            journal_used_bytes=0 if disk is None else disk.budget.used,
+            unsynced_records=pending if disk is None else disk.unsynced,
             latency=self._latency.snapshot(),
         )
 

@@ -35,6 +35,8 @@ HEALTH = Health(
     left_alone={"c": "other:9092", "d": "other:9092", "e": "other:9092"},
     adopted=2,
     adopted_delivered=12,
+    journal_used_bytes=7_000_000,
+    unsynced_records=13,
 )
 
 
@@ -69,6 +71,8 @@ def test_plain_metrics_are_numbers_by_name() -> None:
         "pending.size": 5_000,
         "pending.age": 1.5,
         "journal.capacity": 64 << 20,
+        "journal.used": 7_000_000,
+        "records.unsynced": 13,
         "topics.parked": {"audit.error": 1},
         "events.adopted": 12,
         "streams.adopted": 2,
@@ -89,7 +93,7 @@ def test_every_field_of_a_health_is_told() -> None:
 
     for metric in METRICS:
         metric.read(Watched())  # type: ignore[arg-type] # reads as one
-    assert {f.name for f in fields(Health)} - told == {"stream_id", "last_error", "latency"}
+    assert {f.name for f in fields(Health)} - told == {"stream_id", "last_error", "journal_problem", "latency"}
 
 
 def test_the_collectors_reasons_for_a_loss_begin_at_zero() -> None:

@@ -37,6 +37,9 @@ HEALTH = Health(
     left_alone={"0197": "other:9092, prefix audit"},
     adopted=2,
     adopted_delivered=12,
+    journal_problem="OSError: [Errno 28] No space left on device",
+    journal_used_bytes=7_000_000,
+    unsynced_records=13,
     latency=latency_of(4, 5, 20, 4_000, 10_000_000),
 )
 

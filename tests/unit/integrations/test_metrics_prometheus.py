@@ -46,6 +46,8 @@ auditwire_pending_records 11.0
 auditwire_pending_size_bytes 5000.0
 auditwire_pending_age_seconds 1.5
 auditwire_journal_capacity_bytes 6.7108864e+07
+auditwire_journal_used_bytes 7e+06
+auditwire_records_unsynced 13.0
 auditwire_topics_parked{topic="audit.error"} 1.0
 auditwire_events_adopted_total 12.0
 auditwire_streams_adopted_total 2.0
