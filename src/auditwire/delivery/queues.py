@@ -40,6 +40,7 @@ class TopicQueue:
         "_hold",
         "_place",
         "check_at",
+        "flows",
         "lanes",
         "name",
         "partitions",
@@ -58,18 +59,18 @@ class TopicQueue:
         self.lanes: dict[int, Lane] = {}
         self.waiting = Backlog(hold)
         """Records that came before the number of partitions was known."""
+        self.flows = False
+        """Whether records go to their lanes at once: the partitions are known, and nothing waits for them."""
         self.reason: str | None = None
         """Why it is parked; kept until a record was acknowledged again."""
         self.retry_at = 0.0
         self.check_at = 0.0
         self.pause = 0.0
 
-    def put(self, record: Record, now: float) -> Lane | None:
-        """Take a record; the lane that it went to, None when it has to wait."""
-        if self.partitions and not self.waiting:
-            return self.to_lane(record, now)
-        self.waiting.append(record)
-        return None
+    def wait(self, item: Record | Place) -> None:
+        """Take what has to wait for the number of partitions, or behind what does."""
+        self.flows = False
+        self.waiting.put(item)
 
     def to_lane(self, record: Record, now: float) -> Lane:
         """Put a record into the lane of its partition."""
@@ -126,6 +127,7 @@ class TopicQueue:
     def forget_partitions(self) -> None:
         """What waits in lanes waits again for the number of partitions, of each stream in its own order."""
         self.partitions = 0
+        self.flows = False
         self.check_at = 0.0
         found: dict[Feed, list[Iterator[Record | Place]]] = {}
         for lane in self.lanes.values():

@@ -117,17 +117,19 @@ class Router:
         """Take a record; it stays here until one of the two answers."""
         topic = self._topics.get(record.topic)
         if topic is None:
-            topic = self._topics[record.topic] = TopicQueue(record.topic, self._hold, self._partition)
-        lane = topic.put(record, now)
-        if lane is not None:
-            self._active[lane] = topic
+            topic = self._add(record.topic)
+        if topic.flows:
+            self._active[topic.to_lane(record, now)] = topic
+        else:
+            topic.wait(record)
 
     def put_place(self, topic: str, place: Place) -> None:
         """Take a record that is not in memory."""
-        queue = self._topics.get(topic)
-        if queue is None:
-            queue = self._topics[topic] = TopicQueue(topic, self._hold, self._partition)
-        queue.waiting.append_place(place)
+        (self._topics.get(topic) or self._add(topic)).wait(place)
+
+    def _add(self, name: str) -> TopicQueue:
+        topic = self._topics[name] = TopicQueue(name, self._hold, self._partition)
+        return topic
 
     def _partition(self, key: bytes, partitions: int) -> int:
         hashed = self._hashes.get(key)
@@ -163,7 +165,7 @@ class Router:
         for topic in self._topics.values():
             if now >= topic.check_at and (topic.waiting or topic.partitions) and now >= topic.retry_at:
                 self._look_up(topic, now)
-            if topic.partitions and topic.waiting:
+            if topic.partitions and not topic.flows:
                 self._distribute(topic, now)
         produced = 0
         for lane, topic in list(self._active.items()):
@@ -401,6 +403,7 @@ class Router:
         for _ in range(DISTRIBUTED):
             front = topic.waiting.front
             if not front and not self._refill(topic.waiting, now):
+                topic.flows = not topic.waiting
                 return
             self._active[topic.to_lane(front.popleft(), now)] = topic
 
