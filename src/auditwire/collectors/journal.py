@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from auditwire.collectors.arguments import check_choice, check_seconds, check_topics, resource_of
 from auditwire.collectors.journals import DiskJournals, open_ledger
 from auditwire.collectors.streaming import Stream, StreamingCollector
+from auditwire.delivery.health import Health
+from auditwire.delivery.metrics import plain
 from auditwire.errors import FlushTimeout
 from auditwire.ids import uuid7
+from auditwire.journal.disk import DiskJournal
 from auditwire.journal.drafter import Drafter
 from auditwire.journal.notes import Notes
 from auditwire.journal.scribe import Scribe
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    from auditwire.delivery.health import State
     from auditwire.journal.syncing import SyncMode
 
 __all__ = ["JournalCollector"]
@@ -129,6 +133,45 @@ class JournalCollector(StreamingCollector[Scribe]):
         stream = self._current()
         if not stream.journal.sync():  # type: ignore[attr-defined] # a DiskJournal, as opened above
             raise self._flush_timeout(stream, 0.0)
+
+    def health(self) -> Health:
+        """What came in, what waits for another process to deliver it, and what went wrong.
+
+        ``delivered`` is what the delivering process has told in the stream's cursor, control records taken
+        off: never too many. What only that process knows (parked topics, records withheld, the age of what
+        waits, latency) is empty here; ``auditwire journal status`` and its own health have it.
+        """
+        stream = self._current()
+        journal, scribe = stream.journal, stream.worker
+        assert isinstance(journal, DiskJournal)  # noqa: S101 - as opened above
+        accepted, done, control = journal.next_sequence, scribe.acknowledged(), scribe.written
+        lost, coerced, truncated = stream.notes.totals()
+        state: State = "degraded" if lost or truncated else "ok"
+        if journal.problem:
+            state = "failing"
+        if self._closed or scribe.finished:
+            state = "closed"
+        return Health(
+            state=state,
+            stream_id=stream.drafter.stream_id,
+            accepted=max(0, accepted - control),
+            delivered=max(0, done - control),
+            control=control,
+            pending_records=max(0, accepted - done),
+            pending_bytes=journal.pending_bytes,
+            capacity_bytes=self._journals.capacity,
+            oldest_seconds=0.0,
+            lost=lost,
+            coerced=coerced,
+            truncated=truncated,
+            journal_problem=journal.problem or "",
+            journal_used_bytes=journal.budget.used,
+            unsynced_records=journal.unsynced,
+        )
+
+    def metrics(self) -> dict[str, Any]:
+        """``health()`` as numbers, as :data:`auditwire.delivery.metrics.METRICS` names them."""
+        return plain(self.health())
 
     async def aflush(self, timeout: float = 30.0) -> None:
         """``flush`` in a worker thread, so that the event loop goes on."""

@@ -240,6 +240,39 @@ def test_a_full_journal_refuses_and_the_losses_are_declared(tmp_path: Path) -> N
     assert report.closed
 
 
+def test_health_tells_what_another_process_has_delivered_and_what_waits_for_it(tmp_path: Path) -> None:
+    with JournalCollector(tmp_path, journal_bytes=MIN_CAPACITY) as collector:
+        for number in range(5):
+            collector.emit(ErrorEvent(error_message=str(number)))
+        waiting = collector.health()
+        assert (waiting.state, waiting.accepted, waiting.delivered) == ("ok", 5, 0)
+        assert (waiting.control, waiting.pending_records) == (1, 6)
+        assert waiting.pending_bytes > 0
+        assert waiting.journal_used_bytes > 0
+        assert waiting.capacity_bytes == MIN_CAPACITY
+        collector.flush()
+        assert collector.health().unsynced_records == 0
+        cursor = Cursor.open(REAL, str(tmp_path / collector.stream_id / "cursor"), writable=True)
+        cursor.write(4, 1, 0)  # as a forwarder that has delivered the checkpoint and three events
+        cursor.close()
+        told = collector.health()
+        assert (told.delivered, told.pending_records) == (3, 2)
+        assert collector.metrics()["events.delivered"] == 3
+    assert collector.health().state == "closed"
+
+
+def test_health_says_why_the_disk_refuses(tmp_path: Path) -> None:
+    with JournalCollector(tmp_path, on_full="drop_newest") as collector:
+        journal: Any = collector._stream.journal
+        journal._writer.problem = "OSError: [Errno 28] No space left on device"
+        told = collector.health()
+        assert told.state == "failing"
+        assert "No space left" in told.journal_problem
+        journal._writer.problem = None
+        collector._stream.notes.lost("journal_full")
+        assert collector.health().state == "degraded"
+
+
 def test_a_closed_collector_refuses(tmp_path: Path) -> None:
     collector = JournalCollector(tmp_path)
     collector.close()
