@@ -16,6 +16,7 @@ from auditwire.events import CheckpointEvent
 from auditwire.journal.parked import ParkedLog
 from auditwire.journal.reader import StreamReader
 from auditwire.journal.recovery import keep_unreadable
+from auditwire.journal.target import same_boot
 from auditwire.wire import decode, frame_single_object
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ class ForeignFeed(Feed):
         self._put = put
         self._budget = budget
         is_live = live if owner is None else _never
-        self.reader = StreamReader(path.fs, directory, live=is_live, origin=self)
+        self.reader = StreamReader(
+            path.fs, directory, live=is_live, restarted=not same_boot(info), origin=self
+        )
         source = info.get("source")
         super().__init__(
             _Files(self.reader, budget),
@@ -133,7 +136,7 @@ class ForeignFeed(Feed):
             self.path, self.directory, self.info, budget=self._budget, origin=self
         )
         self._copies.clear()
-        self._loading = self.copies.load()
+        self._loading = self.copies.load(restarted=not same_boot(self.info))
 
     @property
     def reader_lives(self) -> bool:

@@ -11,8 +11,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from auditwire.journal.base import Record
-from auditwire.journal.recovery import recover
+from auditwire.journal.recovery import UNPUBLISHED, recover
 from auditwire.journal.segment import SEALED, Segment, SegmentDamaged
+from auditwire.journal.target import same_boot
 from auditwire.journal.trees import names
 
 if TYPE_CHECKING:
@@ -156,8 +157,11 @@ def read_stream(
                     yield Damage(
                         directory.stream_id, file, 0, 0, f"records {expected} to {first - 1} are missing"
                     )
-                written = alive and number == numbers[-1]
-                for found in _read(opened, file, directory.stream_id, written=written, progress=progress):
+                last = number == numbers[-1]
+                written = alive and last
+                for found in _read(
+                    opened, file, directory.stream_id, written=written, last=last, progress=progress
+                ):
                     if isinstance(found, Record):
                         expected = max(expected or 0, found.sequence + 1)
                     yield found
@@ -167,20 +171,27 @@ def read_stream(
 
 
 def _read(
-    segment: Segment, file: str, stream_id: str, *, written: bool, progress: Callable[[int], object]
+    segment: Segment,
+    file: str,
+    stream_id: str,
+    *,
+    written: bool,
+    last: bool,
+    progress: Callable[[int], object],
 ) -> Iterator[Record | Damage]:
     first = None if segment.parked else segment.first_sequence
     if written:
         yield from _read_written(segment, file, stream_id, first, progress)
         return
-    for found in recover(segment, segment.start, first):
+    restarted = not (last and same_boot(segment.info))
+    for found in recover(segment, segment.start, first, restarted=restarted):
         if isinstance(found, Record):
             progress(found.size)
             yield found
         else:
             progress(found.end - found.start)
             # without its word it was never accepted: the writer was killed before it was
-            if found.reason != "unpublished":
+            if found.reason != UNPUBLISHED:
                 yield Damage(
                     stream_id, file, found.start, found.end, _REASONS.get(found.reason, found.reason)
                 )
@@ -234,7 +245,9 @@ def read_parked(
         elif opened is not None:
             try:
                 written = alive and file == files[-1]
-                yield from _read(opened, file, directory.stream_id, written=written, progress=progress)
+                yield from _read(
+                    opened, file, directory.stream_id, written=written, last=True, progress=progress
+                )
             finally:
                 opened.close()
 

@@ -194,8 +194,11 @@ class ParkedLog:
         segment = segment or self._unsynced.get(number) or self._open.get(number)
         return segment.load(position & LENGTH, verify=True, origin=self.origin)[0]
 
-    def load(self) -> Iterator[Record]:
+    def load(self, *, restarted: bool = True) -> Iterator[Record]:
         """All copies that lie there, oldest file first: what a process before this one left.
+
+        Args:
+            restarted: Whether the machine may have been restarted since they were written.
 
         To be run to its end before the first `append`. What is damaged goes to `unreadable`; files in which
         nothing was ever written are removed.
@@ -205,9 +208,9 @@ class ParkedLog:
         """
         for number in self._numbers():
             if number not in self._files:
-                yield from self._load(number)
+                yield from self._load(number, restarted=restarted)
 
-    def _load(self, number: int) -> Iterator[Record]:
+    def _load(self, number: int, *, restarted: bool) -> Iterator[Record]:
         path = self._path(number)
         size = self._fs.size(path)
         try:
@@ -227,7 +230,7 @@ class ParkedLog:
             ):
                 self.unreadable.append(Unreadable(number, 0, size, "number"))
                 return
-            for found in recover(segment, segment.start, None, origin=self.origin):
+            for found in recover(segment, segment.start, None, restarted=restarted, origin=self.origin):
                 if isinstance(found, Unreadable):
                     if found.reason == UNPUBLISHED:
                         continue

@@ -57,6 +57,8 @@ class StreamReader:
         verify: Whether to compute checksums, for files that another process writes or wrote; they are not
             mapped then, so that nobody can kill this process by truncating them.
         live: Whether the stream's writer may still write. Once False it is not asked again.
+        restarted: Whether the machine may have been restarted since the stream was written, so that pages may
+            be lost: a zero word with something behind it is damage then, even where no later record is.
         origin: What the records shall say of themselves; may be set later.
         moves: Whether this reader moves the cursor and removes segments: the sender's lock is held.
 
@@ -66,7 +68,7 @@ class StreamReader:
         next_sequence: One above the last sequence that was given or counted as a gap.
         unreadable: Ranges of bytes that hold no readable record, in the order in which they were found.
         unpublished: Those that hold an append which was broken off before it was accepted: no damage, for
-            nothing is lost.
+            nothing is lost. Told at the end.
         gaps: Sequences, first and last, that will never come: not in any segment that can be read.
 
     Raises:
@@ -80,6 +82,7 @@ class StreamReader:
         *,
         verify: bool = True,
         live: Callable[[], bool],
+        restarted: bool = True,
         origin: object = None,
         moves: bool = True,
     ) -> None:
@@ -87,6 +90,7 @@ class StreamReader:
         self._directory = directory
         self._verify = verify
         self._live = live
+        self._restarted = restarted
         self.origin = origin
         self.unreadable: list[Unreadable] = []
         self.unpublished: list[Unreadable] = []
@@ -98,6 +102,7 @@ class StreamReader:
         self._offset = 0
         self._expected = 0
         self._search: Search | None = None  # of a segment that nobody writes any more
+        self._doubted: list[tuple[int, Unreadable]] = []  # damage, if this sequence or a later one comes yet
         self._open = OpenSegments(fs, self._path, limit=_OPEN, mapped=not verify)
         self._ends: dict[int, int] = {}  # number of a segment that was left -> one above its last sequence
         self._missing = Missing(self._try_open)
@@ -174,6 +179,7 @@ class StreamReader:
                 break  # no look at the directory after each batch
             elif not self._pass(segment):
                 break
+        self._judge()
         taken, self._ready = self._ready, []
         if len(taken) > limit:
             taken, self._ready = taken[:limit], taken[limit:]
@@ -202,13 +208,27 @@ class StreamReader:
             self._search = Search(segment)
             return True
         damage, found = self._search.behind(self._offset, self._expected)
-        if damage is not None:
+        if damage is not None and found is None and not self._restarted and self._search.is_end(damage):
+            self._doubted.append((self._expected, damage))
+        elif damage is not None:
             (self.unpublished if damage.reason == UNPUBLISHED else self.unreadable).append(damage)
         if found is None:
             self._leave(segment)
         else:
             self._offset, self._expected = found.position & _OFFSET, found.sequence
         return True
+
+    def _judge(self) -> None:
+        """Name what looked like the end and is not, for a later record was found; and at the end what is."""
+        for doubted in self._doubted[:]:
+            sequence, damage = doubted
+            if self.next_sequence > sequence:
+                self.unreadable.append(damage)
+            elif self._ended:
+                self.unpublished.append(damage._replace(reason=UNPUBLISHED))
+            else:
+                continue
+            self._doubted.remove(doubted)
 
     def _is_live(self) -> bool:
         if self._alive and not self._live():
@@ -386,9 +406,10 @@ class StreamReader:
         numbers = self._directory.segments()
         done = min(self.low, self.listed)
         gone: list[int] = []
+        first = min((damage.segment for _, damage in self._doubted), default=self._number)
         for number in numbers[:-1]:
             end = self._ends.get(number, 0 if number < self._oldest else None)
-            if number >= self._number or end is None or end > done:
+            if number >= min(first, self._number) or end is None or end > done:
                 break
             gone.append(number)
         oldest = numbers[len(gone)] if numbers else max(self._number, 0)

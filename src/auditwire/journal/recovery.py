@@ -2,6 +2,8 @@
 
 A zero word is not taken for the end: a page that the disk lost reads as zeros, with records behind it.
 Whatever is no record is searched for the next one, to the segment's end, and named as an `Unreadable` range.
+**Unless the machine was restarted**, no page is lost: a zero word with no record behind it is where a killed
+process stopped, whatever part of an append it had copied, in whatever order.
 
 How a record is told from bytes that look like one, cheapest first, so that damage costs no more than a scan:
 
@@ -82,8 +84,9 @@ class Unreadable(NamedTuple):
         reason: A short, stable word: ``zeros`` (with something behind them), ``checksum``, ``malformed``,
             ``sequence`` (a whole record whose number cannot stand here), ``truncated`` (the record ends
             behind the file's end), ``unpublished`` (the stream's last record, without its word: its writer
-            was killed before it was accepted, or the machine before it was synced); for a whole file also
-            ``foreign``, ``version`` and ``number`` (it is another's: a copy, or a file of another stream).
+            was killed before it was accepted, or the machine before it was synced; or what a killed writer
+            had copied of it); for a whole file also ``foreign``, ``version`` and ``number`` (it is another's:
+            a copy, or a file of another stream).
     """
 
     segment: int
@@ -103,6 +106,13 @@ class Search:
         self._segment = segment
         self._end = segment.size & ~7
         self._work = CHECKSUM_WORK * segment.size
+
+    def is_end(self, damage: Unreadable) -> bool:
+        """Whether bytes, behind which `behind` found nothing, are the end for whoever knows of no lost page.
+
+        They begin with a zero word, and every place behind it was looked at.
+        """
+        return damage.reason == "zeros" and self._work > 0
 
     def behind(self, offset: int, sequence: int | None) -> tuple[Unreadable | None, Record | None]:
         """What is unreadable from here on, and the first record behind it.
@@ -224,7 +234,12 @@ def _lengths(head: bytes) -> tuple[int, int | None]:
 
 
 def recover(
-    segment: Segment, start: int, next_sequence: int | None, *, origin: object = None
+    segment: Segment,
+    start: int,
+    next_sequence: int | None,
+    *,
+    restarted: bool = True,
+    origin: object = None,
 ) -> Iterator[Record | Unreadable]:
     """All that can be read of a segment that nobody writes any more, and what lies between.
 
@@ -232,6 +247,8 @@ def recover(
         segment: Open for reading.
         start: Offset of the first record.
         next_sequence: The number of the first record; None where numbers may go up by more than one.
+        restarted: Whether the machine may have been restarted since the last record was written, or records
+            may have been written elsewhere later; see the module.
         origin: What the records shall say of themselves.
 
     Raises:
@@ -248,6 +265,8 @@ def recover(
             continue
         damage, found = search.behind(offset, next_sequence)
         if damage is not None:
+            if found is None and not restarted and search.is_end(damage):
+                damage = damage._replace(reason=UNPUBLISHED)
             yield damage
         if found is None:
             return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Target", "boot_id"]
+__all__ = ["Target", "boot_id", "same_boot"]
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
@@ -20,6 +20,18 @@ def boot_id() -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def same_boot(info: Mapping[str, Any]) -> bool:
+    """Whether a stream was begun on this boot of the machine; False where that is not known.
+
+    What a process had stored when it died is whole then: pages are lost with the machine only.
+
+    Args:
+        info: The stream's description.
+    """
+    before = info.get("boot_id")
+    return bool(before) and before == boot_id()
 
 
 @dataclass(frozen=True)

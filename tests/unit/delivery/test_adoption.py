@@ -127,6 +127,27 @@ def test_what_is_below_the_cursor_is_not_sent_again_but_its_digest_is_stated(sho
     assert (statement.first_sequence, statement.last_sequence, len(statement.entries)) == (2, 5, 4)
 
 
+@pytest.mark.parametrize("boot", [boot_id(), "another boot", None])
+def test_what_a_killed_owner_had_copied_of_a_record_is_damage_only_after_a_restart(
+    shore: Shore, boot: str | None
+) -> None:
+    stream = shore.files.stream(boot_id=boot).errors(3)
+    begin = stream.end_of("00000000.seg")
+    orphan = stream.damage("00000000.seg", begin + 36, b"x" * 3000).end()
+    world = shore.sender()
+    world.rounds(20, seconds=0.1)
+    assert len(of_stream(world, orphan)) == 3
+    (statement,) = stated(world)
+    kept = Path(shore.files.journal.quarantine_path(orphan.stream_id)).exists()
+    if boot == boot_id():
+        assert statement.unreadable == []
+        assert not kept
+    else:
+        assert [text.partition("-")[0] for text in statement.unreadable] == [f"0:{begin}"]
+        assert kept
+    assert not lies(orphan)
+
+
 def test_digests_are_stated_from_the_last_checkpoint_on(shore: Shore) -> None:
     stream = shore.files.stream()
     orphan = stream.write(checkpoint(0, 0, "open")).errors(3).write(checkpoint(0, 4)).errors(2).end()

@@ -15,6 +15,7 @@ from auditwire.journal.base import Record
 from auditwire.journal.contents import Damage, place_of, read_parked, read_stream, size_of
 from auditwire.journal.filesystem import REAL, RealFile, RealFileSystem
 from auditwire.journal.inspection import StreamStatus, held, look, open_path
+from auditwire.journal.target import boot_id
 from auditwire.journal.withheld import unread_ranges, withheld_records
 from support.journal_files import SIZE, TARGET, JournalFiles, StreamFiles
 from support.simulated_fs import SimulatedFileSystem
@@ -355,6 +356,17 @@ def test_what_a_live_writer_has_not_finished_is_the_end(files: JournalFiles) -> 
     stream.damage("00000000.seg", stream.end_of("00000000.seg") + 8, b"half a record")
     assert damages(stream, alive=True) == []
     assert sequences(stream, alive=True) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("boot", "damaged"), [(boot_id(), False), ("another boot", True), (None, True)])
+def test_what_a_killed_writer_had_copied_of_a_record_is_damage_only_after_a_restart(
+    files: JournalFiles, boot: str | None, damaged: bool
+) -> None:
+    stream = files.stream(boot_id=boot).errors(3)
+    begin = stream.end_of("00000000.seg")
+    stream.damage("00000000.seg", begin + 36, b"x" * 3000).end()
+    found = [each for each in read_stream(REAL, stream.directory, alive=False) if isinstance(each, Damage)]
+    assert [each.start for each in found] == ([begin] if damaged else [])
 
 
 def test_a_record_that_stays_unreadable_under_a_live_writer_is_damage(files: JournalFiles) -> None:

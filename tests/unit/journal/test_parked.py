@@ -77,6 +77,24 @@ def test_a_copy_is_read_by_the_reader_of_the_stream_too(stream: Stream) -> None:
     assert reader.read(positions[1]).position == positions[1]
 
 
+@pytest.mark.parametrize("restarted", [True, False])
+def test_a_copy_that_a_killed_process_had_begun_is_damage_only_after_a_restart(
+    stream: Stream, restarted: bool
+) -> None:
+    parked = log(stream)
+    position = park(parked, [9])[9]
+    end = parked._offset
+    parked.close()
+    file = Path(stream.directory.parked_path) / files(stream)[0]
+    with file.open("r+b") as opened:
+        opened.seek(end + 4096)
+        opened.write(b"the last bytes of a body")
+    again = log(stream)
+    assert [(r.sequence, r.position) for r in again.load(restarted=restarted)] == [(9, position)]
+    assert [damage.reason for damage in again.unreadable] == (["zeros"] if restarted else [])
+    again.close()
+
+
 def test_nothing_is_made_before_the_first_copy(stream: Stream) -> None:
     parked = log(stream)
     parked.sync()

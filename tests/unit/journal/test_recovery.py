@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from stream_files import PRINT, STREAM, Stream, event, is_written
+from stream_files import PRINT, SIZE, STREAM, Stream, drain, event, is_written
 
 from auditwire.journal import recovery as module
 from auditwire.journal.base import Record
 from auditwire.journal.filesystem import REAL
-from auditwire.journal.format import FIXED, WORD, aligned, pack
+from auditwire.journal.format import FIXED, LEAST, WORD, aligned, pack
 from auditwire.journal.recovery import MAX_KEPT, Search, Unreadable, is_blank, keep_unreadable, recover
 from auditwire.journal.segment import Segment
 from support.simulated_fs import SimulatedFileSystem
@@ -127,6 +127,91 @@ def test_an_append_that_was_killed_is_told_from_damage(stream: Stream, written: 
     stream.overwrite(0, offsets[5] + WORD, payload[:written])
     end = offsets[5] + aligned(WORD + len(payload))
     assert recovered(stream) == (without(5), [Unreadable(0, offsets[5], end, "unpublished")])
+
+
+def half_copied(stream: Stream, number: int, offset: int) -> int:
+    """A large record, the last part of which was copied first and its beginning not at all; the end of it."""
+    stream.overwrite(number, offset + 4096, b"the last bytes of a body " * 100)
+    return aligned(offset + 4096 + 2500)
+
+
+def test_what_a_killed_process_had_copied_of_a_record_is_no_damage_on_the_same_boot(stream: Stream) -> None:
+    """The kernel lost no page: a zero word with no record behind it is the end, whatever else is there."""
+    offsets = stream.write(0, range(5), seal=False)
+    end = half_copied(stream, 0, offsets[5])
+    segment = Segment.open(REAL, stream.path(0))
+    found = list(recover(segment, segment.start, 0, restarted=False))
+    segment.close()
+    assert found[5:] == [Unreadable(0, offsets[5], end, "unpublished")]
+    reader = stream.reader(restarted=False)
+    assert drain(reader) == without(5)
+    assert not reader.damaged
+    assert reader.unpublished == [Unreadable(0, offsets[5], end, "unpublished")]
+
+
+def test_where_the_machine_may_have_been_restarted_the_same_bytes_are_damage(stream: Stream) -> None:
+    offsets = stream.write(0, range(5), seal=False)
+    end = half_copied(stream, 0, offsets[5])
+    reader = stream.reader()
+    assert drain(reader) == without(5)
+    assert reader.unreadable == [Unreadable(0, offsets[5], end, "zeros")]
+
+
+@pytest.mark.parametrize("first", [5, 6])
+def test_zeros_with_a_later_record_anywhere_are_damage_on_any_boot(stream: Stream, first: int) -> None:
+    offsets = stream.write(0, range(5), seal=False)
+    end = half_copied(stream, 0, offsets[5])
+    stream.write(1, range(first, 9), seal=False)
+    reader = stream.reader(restarted=False)
+    assert drain(reader) == [*range(5), *range(first, 9)]
+    assert reader.unreadable == [Unreadable(0, offsets[5], end, "zeros")]
+    assert reader.unpublished == []
+    assert reader.gaps == ([] if first == 5 else [(5, 5)])
+
+
+def test_zeros_in_front_of_a_segment_without_records_are_the_end(stream: Stream) -> None:
+    offsets = stream.write(0, range(5), seal=False)
+    half_copied(stream, 0, offsets[5])
+    half_copied(stream, 1, stream.write(1, range(5, 6), seal=False)[0])
+    stream.overwrite(1, stream.offsets[1][0], bytes(8))
+    reader = stream.reader(restarted=False)
+    assert drain(reader) == without(5)
+    assert not reader.damaged
+    assert [damage.segment for damage in reader.unpublished] == [0, 1]
+
+
+def test_a_segment_stays_while_it_is_open_whether_it_is_damaged(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes are to be kept if it is: it must not go before a later segment was read."""
+    offsets = stream.write(0, range(5), seal=False)
+    half_copied(stream, 0, offsets[5])
+    stream.write(1, range(5, 9), seal=False)
+    reader = stream.reader(restarted=False)
+    assert len(reader.take(5)) == 5
+    failing = OSError(errno.EIO, "as a failing disk has it", stream.path(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(Segment, "take", lambda *_, **__: (_ for _ in ()).throw(failing))
+        with pytest.raises(OSError, match="failing disk"):
+            reader.take(5)
+    reader.advance(5, 5)
+    assert Path(stream.path(0)).exists()
+    assert len(reader.take(5)) == 4
+    assert len(reader.unreadable) == 1
+    reader.advance(9, 9)
+    assert not Path(stream.path(0)).exists()
+
+
+def test_a_search_that_was_cut_short_does_not_call_anything_the_end(stream: Stream) -> None:
+    """Somebody who chooses bodies could make it stop before the record that comes behind them."""
+    offsets = stream.write(0, range(5), seal=False)
+    length = SIZE // 2
+    lengths = FIXED.pack(6, 0, LEAST - FIXED.size, 0, 0, 0, 0, length - LEAST)
+    for at in range(offsets[5] + 64, offsets[5] + 64 + 64 * 10, 64):  # each costs a checksum of half the file
+        stream.overwrite(0, at, length.to_bytes(WORD, "little") + lengths)
+    reader = stream.reader(restarted=False)
+    assert drain(reader) == without(5)
+    assert [damage.reason for damage in reader.unreadable] == ["zeros"]
 
 
 @pytest.mark.parametrize("spoilt", ["sequence", "lengths", "behind"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditwire.journal.target import Target, boot_id
+from auditwire.journal.target import Target, boot_id, same_boot
 
 
 def test_a_target_is_the_same_however_its_servers_are_written() -> None:
@@ -53,3 +53,11 @@ def test_the_boot_id_is_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(boot_id()) == 36
     monkeypatch.setattr("auditwire.journal.target._BOOT_ID", "/nowhere")
     assert boot_id() == ""
+
+
+def test_a_stream_is_of_this_boot_only_where_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert same_boot({"boot_id": boot_id()})
+    for other in ({}, {"boot_id": None}, {"boot_id": ""}, {"boot_id": "another"}, {"boot_id": [boot_id()]}):
+        assert not same_boot(other)
+    monkeypatch.setattr("auditwire.journal.target._BOOT_ID", "/nowhere")
+    assert not same_boot({"boot_id": ""})
