@@ -80,6 +80,8 @@ class _Case:
         self.told = False
         self.written: list[int] = []
         """Sequences of the recovery records in the adopter's own stream."""
+        self.removing = False
+        """Whether it is delivered to its end, and its directory may be partly removed."""
         self.retry_at = 0.0
         self.pause = 0.0
 
@@ -179,14 +181,24 @@ class Adopter:
         case = self._cases.get(feed.stream_id)
         if case is None:
             return
-        if not self._path.fs.exists(case.feed.directory.path):
-            log.error("the journal of stream %s is gone, removed by somebody", feed.stream_id)
-            self._drop(case)
+        if self._is_gone(case):
             return
         case.begin_again()
         case.pause = min(RETRY_LAST, max(RETRY_FIRST, case.pause * 2))
         case.retry_at = now + case.pause
         self._fault(f"the journal of stream {feed.stream_id} could not be used: it is tried again")
+
+    def _is_gone(self, case: _Case) -> bool:
+        """Whether somebody has removed a stream's directory; it is let go of then."""
+        feed = case.feed
+        if case.removing or self._path.fs.exists(feed.directory.path):
+            return False
+        log.error(
+            "the journal of stream %s was removed by somebody: what it still held is lost, from record %d on",
+            *(feed.stream_id, feed.low),
+        )
+        self._drop(case)
+        return True
 
     def close(self) -> None:
         """Let go of all streams; what is not delivered waits for the next adopter."""
@@ -297,7 +309,7 @@ class Adopter:
         """One step towards the end of a stream; True when it is removed."""
         feed = case.feed
         feed.keep_unreadable(self._around.wall_us())
-        if not feed.at_end:
+        if not feed.at_end or self._is_gone(case):
             return False
         if feed.owner is None:
             feed.owner = feed.directory.take_owner()
@@ -309,9 +321,10 @@ class Adopter:
         if feed.waits or not all(own.is_done(sequence) for sequence in case.written):
             return False
         feed.move(now, last=True)
-        if feed.last is not None:
+        if feed.last is not None and not case.removing:
             digest = sha256(feed.last.body).hexdigest()
             self._path.note_ended(f"{feed.stream_id}:{feed.last.sequence}:{digest}")
+        case.removing = True
         feed.directory.remove()
         log.info("the journal of stream %s is delivered to its end and removed", feed.stream_id)
         return True

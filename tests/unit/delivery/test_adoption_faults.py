@@ -142,6 +142,52 @@ def test_what_cannot_be_removed_is_removed_later(place: Place) -> None:
     assert place.world.sender.health().adopted == 1
 
 
+def test_a_removal_that_breaks_off_is_finished_later(place: Place) -> None:
+    orphan = place.files.stream().errors(3).end()
+    place.fs.fail("unlink", errno.EIO, f"/journal/.gone-{orphan.stream_id}/*", times=1)
+    place.world.rounds(20, seconds=2)
+    assert place.world.sender.health().adopted == 1
+    assert place.fs.list("/journal") == ["ended"]
+
+
+@pytest.mark.parametrize("serve_live", [False, True])
+def test_a_directory_that_somebody_removed_is_let_go_of(*, serve_live: bool) -> None:
+    place = Place(serve_live=serve_live)
+    stream = place.files.stream().errors(3)
+    place.world.answer = lambda m: "later" if m.topic == "audit.error" else None
+    if not serve_live:
+        stream.end()
+    place.world.rounds(4, seconds=0.1)
+    assert place.world.sender.health().orphans == {stream.stream_id: 3}
+    place.fs.rename(stream.directory.path, "/journal/elsewhere")
+    place.world.answer = lambda m: None
+    place.world.rounds(10, seconds=ALIVE_SECONDS)
+    assert place.world.sender.health().orphans == {}
+    assert place.world.sender.health().adopted == 0
+    assert place.sent(stream) == [0, 1, 2]
+    assert place.files.journal.ended() == []
+
+
+def test_a_stream_whose_directory_goes_while_it_fails_is_let_go_of(place: Place) -> None:
+    stream = place.files.stream().errors(3).end()
+    place.world.rounds(1)
+    place.fs.rename(stream.directory.path, "/journal/elsewhere")
+    place.fs.fail("list", errno.EIO, f"*{stream.stream_id}*")
+    place.world.rounds(10, seconds=1)
+    assert place.world.sender.health().orphans == {}
+    assert place.adopter.idle
+
+
+def test_the_end_of_the_sender_lets_go_of_everything(place: Place) -> None:
+    orphan = place.files.stream().errors(3).end()
+    place.world.answer = lambda m: "later" if m.topic == "audit.error" else None
+    place.world.rounds(6, seconds=0.1)
+    place.world.sender.close(place.world.now + 1)
+    place.world.sender.run()
+    for lock in (orphan.directory.take_owner(), orphan.directory.take_sender()):
+        assert lock is not None
+
+
 def test_a_lock_that_cannot_be_released_stops_nothing(place: Place) -> None:
     orphan = place.files.stream().errors(1).end()
     place.fs.fail("unlock", errno.EIO, "*", times=None)

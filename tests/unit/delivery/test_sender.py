@@ -966,3 +966,41 @@ def test_a_partition_less_keeps_the_order_of_what_waits_on_disk() -> None:
     world.rounds(80, seconds=0.2)
     assert world.sender.pending == 0
     assert sorted(set(world.sequences())) == world.sequences()
+
+
+def test_partitions_that_go_twice_keep_the_order_of_what_waits() -> None:
+    world, journal = on_disk(error("x", "s"))
+    world.rounds(2)
+    world.answer = lambda m: "later" if m.topic == "audit.error" else None
+    gone = KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+    journal.accept(5_000)
+    world.rounds(3)
+    world.refuse = lambda m: gone if m.topic == "audit.error" else None
+    world.unreachable = True
+    world.rounds(8)
+    journal.accept(100)
+    world.rounds(2)
+    world.unreachable = False
+    world.rounds(2, seconds=LOOKUP_LAST)  # some are in a lane again, most wait behind them
+    world.refuse = lambda m: None
+    world.answer = lambda m: None
+    world.rounds(60, seconds=LOOKUP_LAST)
+    assert world.sender.pending == 0
+    sent = [decode(m.value()).sequence for m in world.log if m.topic == "audit.error"]
+    assert sent == sorted(sent)
+    assert len(sent) == 5_100
+
+
+def test_a_quarantine_record_without_room_is_written_later() -> None:
+    world, journal = on_disk(error("x", "s"))
+    world.rounds(2)
+    world.answer = lambda m: TOO_LARGE if m.topic == "audit.error" else None
+    append = journal.append_control
+    world.journal.append_control = lambda draft: None
+    journal.accept(1)
+    world.rounds(5, seconds=1)
+    assert world.sender.health().quarantined == {}
+    world.journal.append_control = append
+    world.rounds(5, seconds=1)
+    assert world.sender.health().quarantined == {"MSG_SIZE_TOO_LARGE": 1}
+    assert world.sender.pending == 0
