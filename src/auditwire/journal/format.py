@@ -62,7 +62,7 @@ from zlib import crc32
 
 from auditwire.errors import AuditwireError, EncodingError
 from auditwire.jsonable import whole
-from auditwire.wire import join_body
+from auditwire.wire import sequence_bytes
 
 if TYPE_CHECKING:
     from auditwire.journal.base import Draft, Record
@@ -291,17 +291,8 @@ def pack(draft: Draft, sequence: int, fingerprint: bytes) -> bytes:
             id 65,535 each; the traceparent must have none or 55.
     """
     event_type, topic, key, timestamp, event_id, trace, head, tail = draft
-    return _pack(
-        sequence,
-        event_type,
-        topic,
-        key,
-        timestamp,
-        event_id,
-        trace,
-        join_body(head, sequence, tail),
-        fingerprint,
-    )
+    body = head, sequence_bytes(sequence), tail
+    return _pack(sequence, event_type, topic, key, timestamp, event_id, trace, body, fingerprint)
 
 
 def pack_record(record: Record) -> bytes:
@@ -314,7 +305,7 @@ def pack_record(record: Record) -> bytes:
         record.timestamp_us,
         record.event_id,
         record.trace,
-        record.body,
+        (record.body, b"", b""),
         record.fingerprint,
     )
 
@@ -338,9 +329,11 @@ def _pack(
     timestamp: int,
     event_id: str,
     trace: bytes | None,
-    body: bytes,
+    body: tuple[bytes, bytes, bytes],
     fingerprint: bytes,
 ) -> bytes:
+    begin, middle, end = body
+    size = len(begin) + len(middle) + len(end)
     try:
         kind = _packed_kinds[fingerprint, event_type, topic]
     except KeyError:
@@ -348,20 +341,20 @@ def _pack(
     trace = trace or b""
     try:
         name = event_id.encode()
-        fixed = _pack_fixed(sequence, timestamp, len(kind), len(key), len(name), len(trace), 0, len(body))
+        fixed = _pack_fixed(sequence, timestamp, len(kind), len(key), len(name), len(trace), 0, size)
     except (struct.error, UnicodeEncodeError):
         # as the header of the Kafka record would have it
         name = whole(event_id).encode()
         try:
-            fixed = _pack_fixed(sequence, timestamp, len(kind), len(key), len(name), len(trace), 0, len(body))
+            fixed = _pack_fixed(sequence, timestamp, len(kind), len(key), len(name), len(trace), 0, size)
         except struct.error as error:
             raise EncodingError(
                 f"the {event_type} event {event_id[:64]} does not fit into the journal: kind {len(kind)}, "
-                f"key {len(key)}, id {len(name)}, body {len(body)} bytes, time {timestamp} us"
+                f"key {len(key)}, id {len(name)}, body {size} bytes, time {timestamp} us"
             ) from error
     if trace and len(trace) != TRACE:
         raise EncodingError(f"a traceparent has {TRACE} bytes, not {len(trace)}")
-    return b"".join((fixed, kind, key, name, trace, body))
+    return b"".join((fixed, kind, key, name, trace, begin, middle, end))
 
 
 def _new_kind(fingerprint: bytes, event_type: str, topic: str) -> bytes:

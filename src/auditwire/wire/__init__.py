@@ -17,7 +17,14 @@ headers    CloudEvents headers, trace context, topic names
 """
 
 from auditwire.wire.decoder import Decoded, decode
-from auditwire.wire.encoder import MAX_BODY, Encoder, FastavroEncoder, as_audit_event, join_body
+from auditwire.wire.encoder import (
+    MAX_BODY,
+    Encoder,
+    FastavroEncoder,
+    as_audit_event,
+    join_body,
+    sequence_bytes,
+)
 from auditwire.wire.framing import frame_confluent, frame_single_object, split
 from auditwire.wire.headers import event_type_of, headers, source, topic_name, traceparent
 from auditwire.wire.schemas import (
@@ -47,6 +54,7 @@ __all__ = [
     "schema_by_fingerprint",
     "schema_for",
     "schema_versions",
+    "sequence_bytes",
     "source",
     "split",
     "topic_name",

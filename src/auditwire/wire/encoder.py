@@ -37,7 +37,7 @@ from auditwire.wire.shorten import MAX_BODY, MAX_ID, ids_fit, shorten, surely_to
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MAX_BODY", "Encoder", "FastavroEncoder", "as_audit_event", "join_body"]
+__all__ = ["MAX_BODY", "Encoder", "FastavroEncoder", "as_audit_event", "join_body", "sequence_bytes"]
 
 _SEQUENCE_BYTES = 10
 _ROOM = MAX_BODY - _SEQUENCE_BYTES
@@ -82,17 +82,31 @@ def join_body(head: bytes, sequence: int, tail: bytes) -> bytes:
     Raises:
         ValueError: The sequence is out of range.
     """
+    return b"".join((head, sequence_bytes(sequence), tail))
+
+
+def sequence_bytes(sequence: int) -> bytes:
+    """A record's number as it stands between head and tail: a zigzag varint, Avro's ``long``.
+
+    Args:
+        sequence: 0 to 2**63 - 1.
+
+    Raises:
+        ValueError: The sequence is out of range.
+    """
     if not 0 <= sequence < 1 << 63:
         raise ValueError(f"a sequence is 0 to 2**63 - 1, not {sequence}")
     rest = sequence << 1  # zigzag of a number that is not negative
-    if rest < 0x80:  # noqa: PLR2004 - seven bits
-        return b"%b%c%b" % (head, rest, tail)
-    out = bytearray(head)
+    # one record in a million needs more than three bytes, or less than two
+    if 1 << 7 <= rest < 1 << 14:
+        return bytes((rest & 0x7F | 0x80, rest >> 7))
+    if 1 << 14 <= rest < 1 << 21:
+        return bytes((rest & 0x7F | 0x80, rest >> 7 & 0x7F | 0x80, rest >> 14))
+    out = bytearray()
     while rest > 0x7F:  # noqa: PLR2004 - seven bits
         out.append(rest & 0x7F | 0x80)
         rest >>= 7
     out.append(rest)
-    out += tail
     return bytes(out)
 
 
