@@ -257,8 +257,9 @@ class JournalMachine(RuleBasedStateMachine):
         assert self.stream is not None
         for size in sizes:
             self.number += 1
+            awaited = self.mode == "always" and not control and bool(self.stream.drafts)
             accepted = self._append(draft_of(self.number, size, pattern, key), control=control)
-            if accepted and self.mode == "always" and not self.stream.sync_failed and not control:
+            if accepted and awaited and not self.stream.sync_failed:
                 assert self.journal.unsynced == 0
 
     def _append_all(self, sizes: list[int]) -> None:
@@ -507,7 +508,8 @@ class JournalMachine(RuleBasedStateMachine):
         for record in stream.records:
             assert record.sequence in stream.possible, "nothing is read that was never appended"
             assert content_of(record) == stream.expected(record.sequence)
-            assert content_of(reader.read(record.position)) == content_of(record)
+            if record.sequence >= stream.done:  # the segments of the others may be removed
+                assert content_of(reader.read(record.position)) == content_of(record)
         assert set(numbers) >= stream.due, "what is whole is read, whatever was damaged beside it"
         gone = [n for first, last in reader.gaps for n in range(first, last + 1)]
         assert max(Counter(gone + numbers).values(), default=1) == 1, "a gap is no record, and named once"
