@@ -100,8 +100,7 @@ class DiskJournal:
         self._patience = full_timeout if on_full == "block" else 0.0
         self._gave_up = False
         self._room = Waiters()
-        self._owner: Lock | None = None
-        self._sender: Lock | None = None
+        self._made: StreamDirectory | None = None
         self._reader: StreamReader | None = None
         self._marks: deque[Barrier] = deque()
         self._sealed = False
@@ -132,9 +131,10 @@ class DiskJournal:
         self._writer.begin()
 
     def _make_directory(self) -> StreamDirectory:
-        directory = self.path.create_stream(self.stream_id, self._info, sends=self._sends)
-        self._owner, self._sender = directory.owner, directory.sender
-        return directory
+        # kept at once: what a signal handler raises behind it must not have the stream made a second time
+        if self._made is None:
+            self._made = self.path.create_stream(self.stream_id, self._info, sends=self._sends)
+        return self._made
 
     @property
     def directory(self) -> StreamDirectory | None:
@@ -152,8 +152,9 @@ class DiskJournal:
             result = self._append_later(draft, result)
         elif self._gave_up:
             self._look_for_room()
-        if self._mode == "always" and not self._syncer.through(result):  # type: ignore[arg-type]
-            log.debug("an event is accepted, but the disk does not confirm it")
+        if self._mode == "always":
+            # a disk that does not confirm it is no reason to refuse what is accepted: `problem` says it
+            self._syncer.through(result)  # type: ignore[arg-type]
         if self._idle:
             self.wake()
         if self._syncer.idle:
@@ -368,16 +369,18 @@ class DiskJournal:
             log.warning("the journal's directory %s could not be put away: %s", self.path.path, error)
         if self._reader is not None:
             self._reader.close()
-        for lock in (self._sender, self._owner):
-            if lock is not None:
-                lock.release()
+        for lock in self._locks():
+            lock.release()
+
+    def _locks(self) -> list[Lock]:
+        made = self._made
+        return [] if made is None else [lock for lock in (made.sender, made.owner) if lock is not None]
 
     def after_fork(self) -> None:
         """In a forked child: all of this is the parent's; close what was inherited, unlock nothing."""
         self._sealed = self._closed = True
         self._writer.after_fork()
-        for lock in (self._sender, self._owner):
-            if lock is not None:
-                lock.abandon()
+        for lock in self._locks():
+            lock.abandon()
         if self._reader is not None:
             self._reader.abandon()

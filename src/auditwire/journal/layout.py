@@ -238,7 +238,12 @@ class JournalPath:
     def _make_locked(self, hidden: str) -> Lock:
         """The hidden directory, with its owner's lock held."""
         for _ in range(_ATTEMPTS):
-            self.make_directory(hidden)
+            try:
+                self.make_directory(hidden)
+            except FileNotFoundError:  # between its making and its permissions, as below
+                if not self.fs.exists(self.path):
+                    raise
+                continue
             try:
                 lock = Lock.acquire(self.fs, f"{hidden}/{LOCK_FILE}", mode=self.file_mode)
             except BaseException:

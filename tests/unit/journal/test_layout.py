@@ -399,6 +399,26 @@ def test_a_stream_that_is_swept_while_it_is_made_is_made_again() -> None:
     assert fs.list(BASE) == [A]
 
 
+def test_a_stream_that_is_swept_before_it_has_its_permissions_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, sweeper = JournalPath(REAL, str(tmp_path)), JournalPath(REAL, str(tmp_path))
+    chmod, swept = os.chmod, 0
+
+    def swept_before(path: str, mode: int) -> None:
+        nonlocal swept
+        if "/.new-" in path and not swept:
+            swept += 1
+            assert sweeper.sweep() == []
+        chmod(path, mode)
+
+    monkeypatch.setattr(os, "chmod", swept_before)
+    directory = journal.create_stream(A, INFO)
+    assert swept == 1
+    assert directory.owner is not None
+    assert directory.owner.intact()
+
+
 def test_a_stream_that_is_always_swept_is_given_up() -> None:
     fs = SimulatedFileSystem()
     journal, sweeper = JournalPath(fs, BASE), JournalPath(fs.process(), BASE)
