@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from auditwire.errors import CollectorClosed, JournalFull
 from auditwire.journal.base import Barrier, Waiters
 from auditwire.journal.budget import Budget
+from auditwire.journal.making import FIRST_SEGMENT, SEGMENT, Refusal
 from auditwire.journal.reader import StreamReader
 from auditwire.journal.syncing import SYNC_SECONDS, Syncer
-from auditwire.journal.writer import FIRST_SEGMENT, SEGMENT, Refusal, StreamWriter
+from auditwire.journal.writer import StreamWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -26,8 +26,8 @@ import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
+from auditwire.journal.making import Refusal
 from auditwire.journal.turns import Turns
-from auditwire.journal.writer import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

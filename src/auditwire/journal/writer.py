@@ -30,37 +30,34 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from zlib import crc32
 
 from auditwire.errors import AuditwireError, EncodingError
-from auditwire.journal.format import aligned
+from auditwire.journal.making import (
+    FIRST_SEGMENT,
+    RESERVE,
+    SEGMENT,
+    Copies,
+    Refusal,
+    SegmentMaker,
+    is_of,
+    measure,
+    published,
+)
 from auditwire.journal.segment import SEALED, Segment, SegmentDamaged, pack
 from auditwire.journal.turns import Turns
 from auditwire.wire import schema_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from auditwire.journal.base import Draft
     from auditwire.journal.budget import Budget
     from auditwire.journal.directory import StreamDirectory
     from auditwire.journal.filesystem import FileSystem
 
-__all__ = ["FIRST_SEGMENT", "RESERVE", "SEGMENT", "Refusal", "StreamWriter"]
-
-FIRST_SEGMENT = 1 << 20
-"""Bytes of a stream's first segment, and of any for which there is no more room."""
-
-SEGMENT = 16 << 20
-"""Bytes of every other segment at most."""
-
-RESERVE = 128 << 10
-"""Bytes at the end of each segment that only control records may use, so that a full journal can say so."""
-
-_RETRY_SECONDS = 0.25
-"""A file that could not be made is not tried again for so long."""
+__all__ = ["Refusal", "StreamWriter"]
 
 _ROTATE_SECONDS = 1.0
 """How long one thread waits for another that makes the next segment, before it makes one itself."""
@@ -68,25 +65,14 @@ _ROTATE_SECONDS = 1.0
 _ATTEMPTS = 3
 """An entry that raises so many times when it is decided is refused."""
 
-_PAGE = 4096
 _LENGTH = 0xFFFF_FFFF
-
-
-class Refusal(NamedTuple):
-    """Why an entry has no place. ``room`` is true when it is only for want of room."""
-
-    reason: str
-    room: bool = True
 
 
 _Tail: TypeAlias = "tuple[Segment, int, int, int]"
 """Where the next record goes, as far as is known: segment, offset, sequence, base. ``base`` + offset counts
 the stream's bytes. A plain tuple, which is made in a tenth of the time of a named one."""
 
-_Copies: TypeAlias = "tuple[Sequence[Segment], int]"
-"""All published records of these segments from this sequence on, each once."""
-
-_Place: TypeAlias = "tuple[Segment, int, int, int, bytes | None, _Tail | None, _Copies | None]"
+_Place: TypeAlias = "tuple[Segment, int, int, int, bytes | None, _Tail | None, Copies | None]"
 """Where an entry's record is: a tail, and the record's payload, or None for no record of its own. For the
 first in its segment also the end of the segment before, and what is to be written anew in front of it."""
 
@@ -137,31 +123,21 @@ class StreamWriter:
         mode: int = 0o600,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._fs = fs
         self._make_directory = make_directory
-        self._info = dict(info)
-        self._stream_id = stream_id
-        self._budget = budget
         self._segment_bytes = segment_bytes
-        self._mode = mode
-        self._monotonic = monotonic
+        self._maker = SegmentMaker(fs, info, stream_id, budget, mode, monotonic)
         self.directory: StreamDirectory | None = None
         self._inbox: deque[_Entry] = deque()
         self._fingerprints: dict[str, bytes] = {}
         self._tail: _Tail | None = None
-        self._numbers = count()
         self._starts: dict[int, _Tail] = {}  # the newest segment's first free place, by its number
         self.segments: dict[int, Segment] = {}
         """Segments that may hold what is not synced, by number; the syncing thread takes them out."""
         self._opening = Turns()
         self._making = Turns()
-        self._retry_at = float("-inf")
-        self._lacked = 0  # bytes of the segment that found no room the last time
         self._spoiled: set[int] = set()  # segments in which a store failed half-way
         self._sealed = False
         self._dead = False
-        self.problem: str | None = None
-        """What the file system said the last time that it refused; None once it takes records again."""
 
     # -- appending --------------------------------------------------------------------------------------
 
@@ -258,14 +234,14 @@ class StreamWriter:
     def _could_not_store(self, entry: _Entry, error: OSError) -> bool:
         """Refuse an entry that the file does not take; False when the error is not the file's."""
         place = entry.places[0] if entry.places else None
-        if self.directory is None or not _is_of(error, self.directory.path):
+        if self.directory is None or not is_of(error, self.directory.path):
             return False  # a signal handler's: where all is mapped, nothing is called that could fail
-        self.problem = f"{type(error).__name__}: {error}"
+        self._maker.problem = problem = f"{type(error).__name__}: {error}"
         if place is None:
-            entry.places.append(Refusal(self.problem))
+            entry.places.append(Refusal(problem))
         elif not isinstance(place, Refusal) and not self._is_stored(place):
             self._spoiled.add(place[0].number)
-            entry.refused = Refusal(self.problem)
+            entry.refused = Refusal(problem)
         return True
 
     def _is_stored(self, place: _Place) -> bool:
@@ -281,7 +257,7 @@ class StreamWriter:
         except OSError:
             return False
 
-    def _turn_over(self, tail: _Tail, sealed: _Tail, copies: _Copies | None) -> None:
+    def _turn_over(self, tail: _Tail, sealed: _Tail, copies: Copies | None) -> None:
         """Go on in the next segment, which is there already."""
         segment = tail[0]
         number = segment.number
@@ -291,7 +267,7 @@ class StreamWriter:
         self.segments.setdefault(number, segment)
         if copies is not None:
             offset = segment.start
-            for payload in _published(*copies, verify=False):
+            for payload in published(*copies, verify=False):
                 offset = segment.store(offset, payload)
         sealed[0].seal(sealed[1])
         starts.setdefault(number, tail)  # last: this is the new end
@@ -364,13 +340,13 @@ class StreamWriter:
 
     def _new_place(self, entry: _Entry, tail: _Tail, payload: bytes | None) -> _Place | Refusal:
         _, offset, sequence, base = tail
-        copies: _Copies | None = None
+        copies: Copies | None = None
         first, size, preferred = sequence, 0, self._segment_bytes
         if payload is None:
             segments = [segment for number in sorted(self.segments) if (segment := self.segments.get(number))]
             copies = segments, entry.replace_from
             try:
-                first, size = _measure(copies, sequence)
+                first, size = measure(copies, sequence)
             except SegmentDamaged as error:
                 # memory under a map was changed by somebody else; a hole in the numbers would be worse
                 return Refusal(f"what is not on the disk cannot be written anew: {error}", room=False)
@@ -381,64 +357,15 @@ class StreamWriter:
         start = made.start + size
         place = (made, start, sequence, base + offset - start, payload, tail, copies)
         entry.places.append(place)
-        if entry.places[0] is not place:  # another one was quicker
-            self._discard(made)
+        if entry.places[0] is not place and not self._dead:  # another one was quicker
+            self._maker.discard(made)
         return entry.places[0]
 
     def _make(self, first_sequence: int, needed: int, preferred: int) -> Segment | Refusal:
-        """A new segment with room for ``needed`` bytes of records beside the reserve."""
-        now = self._monotonic()
-        if now < self._retry_at:
-            return Refusal(self.problem or "the journal is full")
         directory = self.directory
         if directory is None or self._dead:
             return self._closed()
-        least = max(FIRST_SEGMENT, needed + RESERVE + FIRST_SEGMENT // 8)
-        failed: OSError | None = None
-        for wanted in dict.fromkeys((max(preferred, least), least)):
-            size = -(-wanted // _PAGE) * _PAGE
-            if not self._budget.room_for(size):
-                self._lacked = size
-                continue
-            path = directory.segment_path(number := next(self._numbers))
-            try:
-                segment = self._create(path, number, first_sequence, size)
-            except OSError as error:
-                if not _is_of(error, path):
-                    raise
-                failed = error
-                continue
-            self._budget.allocated(size)
-            if not segment.fits(segment.start, needed):  # its description is that long
-                self._discard(segment)
-                return Refusal("the stream's description leaves no room for the event", room=False)
-            self.problem, self._lacked = None, 0
-            return segment
-        if failed is None:
-            return Refusal("the journal is full")
-        self.problem = f"{type(failed).__name__}: {failed}"
-        self._retry_at = now + _RETRY_SECONDS
-        return Refusal(self.problem)
-
-    def _create(self, path: str, number: int, first_sequence: int, size: int) -> Segment:
-        return Segment.create(
-            self._fs,
-            path,
-            stream_id=self._stream_id,
-            number=number,
-            first_sequence=first_sequence,
-            info=self._info,
-            size=size,
-            mode=self._mode,
-        )
-
-    def _discard(self, segment: Segment) -> None:
-        """Remove a segment that nobody uses. What an exception leaves of it, the reader passes over."""
-        segment.close()
-        if not self._dead:
-            with contextlib.suppress(OSError):
-                self._fs.unlink(segment.path)
-        self._budget.freed(segment.size)
+        return self._maker.make(directory, first_sequence, needed, preferred)
 
     # -- the beginning ----------------------------------------------------------------------------------
 
@@ -456,9 +383,7 @@ class StreamWriter:
         try:
             return self._begin()
         except AuditwireError as error:  # the path was changed since: an emit is told as of any other fault
-            self.problem = str(error)
-            self._retry_at = self._monotonic() + _RETRY_SECONDS
-            return Refusal(self.problem)
+            return self._maker.failed(str(error))
 
     def _begin(self) -> Refusal | None:
         """The stream's directory and first segment, once; by one thread, and nobody waits for it."""
@@ -472,16 +397,15 @@ class StreamWriter:
 
     def _open(self) -> Refusal | None:
         if self.directory is None:
-            if self._monotonic() < self._retry_at:
-                return Refusal(self.problem or "the journal is full")
+            resting = self._maker.resting
+            if resting is not None:
+                return resting
             try:
                 self.directory = self._make_directory()
             except OSError as error:
                 if error.errno is None:
                     raise  # a signal handler's
-                self.problem = f"{type(error).__name__}: {error}"
-                self._retry_at = self._monotonic() + _RETRY_SECONDS
-                return Refusal(self.problem)
+                return self._maker.failed(f"{type(error).__name__}: {error}")
         made = self._make(0, 0, FIRST_SEGMENT)
         if isinstance(made, Refusal):
             return made
@@ -524,7 +448,16 @@ class StreamWriter:
     @property
     def room(self) -> bool:
         """Whether another segment may be made now, for all that is known."""
-        return self._monotonic() >= self._retry_at and self._budget.room_for(max(FIRST_SEGMENT, self._lacked))
+        return self._maker.room
+
+    @property
+    def problem(self) -> str | None:
+        """What the file system said the last time that it refused; None once it takes records again."""
+        return self._maker.problem
+
+    @problem.setter
+    def problem(self, problem: str | None) -> None:
+        self._maker.problem = problem
 
     def after_fork(self) -> None:
         """In a forked child: never touch the parent's files again, and let go of them."""
@@ -536,11 +469,6 @@ class StreamWriter:
             segment.abandon()
 
 
-def _is_of(error: OSError, path: str) -> bool:
-    """Whether the file system says this of a path or what lies below; a signal handler may raise too."""
-    return error.errno is not None and str(error.filename).startswith(path)
-
-
 def _why_not(draft: Draft, fingerprint: bytes) -> Refusal | None:
     """What is wrong with a draft that could not be packed; None when nothing is."""
     try:
@@ -548,36 +476,3 @@ def _why_not(draft: Draft, fingerprint: bytes) -> Refusal | None:
     except EncodingError as error:
         return Refusal(str(error), room=False)
     return None
-
-
-def _sequence_of(payload: bytes) -> int:
-    return int.from_bytes(payload[:8], "little")
-
-
-def _measure(copies: _Copies, sequence: int) -> tuple[int, int]:
-    """The first sequence of these records, ``sequence`` when there are none, and their bytes in a segment.
-
-    Raises:
-        SegmentDamaged: One does not agree with its checksum.
-    """
-    first, size = sequence, 0
-    for payload in _published(*copies, verify=True):
-        first = min(first, _sequence_of(payload))
-        size += aligned(8 + len(payload))
-    return first, size
-
-
-def _published(segments: Sequence[Segment], sequence: int, *, verify: bool) -> Iterator[bytes]:
-    """The payloads of all records from ``sequence`` on, each once, as the file system holds them now."""
-    for segment in segments:
-        offset = segment.start
-        while (word := segment.word(offset)) not in {0, SEALED}:
-            length = word & _LENGTH
-            payload = segment.read(offset + 8, length)
-            if verify and crc32(payload, segment.salt) != word >> 32:
-                raise SegmentDamaged("checksum", f"{segment.path} at {offset} is damaged in memory")
-            number = _sequence_of(payload)
-            if number >= sequence:  # what was written anew before stands in two segments
-                yield payload
-                sequence = number + 1
-            offset += aligned(8 + length)

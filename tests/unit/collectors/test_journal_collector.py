@@ -264,11 +264,11 @@ def test_health_tells_what_another_process_has_delivered_and_what_waits_for_it(t
 def test_health_says_why_the_disk_refuses(tmp_path: Path) -> None:
     with JournalCollector(tmp_path, on_full="drop_newest") as collector:
         journal: Any = collector._stream.journal
-        journal._writer.problem = "OSError: [Errno 28] No space left on device"
+        journal._writer._maker.problem = "OSError: [Errno 28] No space left on device"
         told = collector.health()
         assert told.state == "failing"
         assert "No space left" in told.journal_problem
-        journal._writer.problem = None
+        journal._writer._maker.problem = None
         collector._stream.notes.lost("journal_full")
         assert collector.health().state == "degraded"
 

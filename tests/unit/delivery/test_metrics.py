@@ -93,7 +93,8 @@ def test_every_field_of_a_health_is_told() -> None:
 
     for metric in METRICS:
         metric.read(Watched())  # type: ignore[arg-type] # reads as one
-    assert {f.name for f in fields(Health)} - told == {"stream_id", "last_error", "journal_problem", "latency"}
+    in_words = {"stream_id", "last_error", "journal_problem", "latency"}
+    assert {f.name for f in fields(Health)} - told == in_words
 
 
 def test_the_collectors_reasons_for_a_loss_begin_at_zero() -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from writing import Stream, in_thread
 
-from auditwire.journal import writer
+from auditwire.journal import making, writer
 from auditwire.journal.filesystem import REAL
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ SCENARIOS: dict[str, tuple[Callable[[Stream], None], int]] = {
 
 
 def main(scenario: str) -> None:
-    writer.FIRST_SEGMENT, writer.RESERVE, writer._ROTATE_SECONDS = 4096, 512, 0.01
+    for module in (making, writer):
+        vars(module).update(FIRST_SEGMENT=4096, RESERVE=512)
+    writer._ROTATE_SECONDS = 0.01
     strike, signals = SCENARIOS[scenario]
     pick = random.Random(7)
     with tempfile.TemporaryDirectory() as folder:

@@ -23,7 +23,7 @@ from auditwire.journal import Draft
 from auditwire.journal.disk import MIN_CAPACITY, DiskJournal
 from auditwire.journal.layout import JournalPath
 from auditwire.journal.reader import StreamReader
-from auditwire.journal.writer import FIRST_SEGMENT, RESERVE
+from auditwire.journal.making import FIRST_SEGMENT, RESERVE
 from support.simulated_fs import SimulatedFileSystem
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ import pytest
 from writing import FIRST, Stream, draft, in_thread, shrink
 
 from auditwire.errors import ConfigurationError, SchemaError
-from auditwire.journal import writer as module
+from auditwire.journal import making, writer
 from auditwire.journal.budget import Budget
 from auditwire.journal.filesystem import REAL
+from auditwire.journal.making import Refusal
 from auditwire.journal.reader import StreamReader
 from auditwire.journal.segment import Segment
-from auditwire.journal.writer import Refusal
 from support.simulated_fs import SimulatedFileSystem
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def test_an_event_larger_than_a_segment_gets_one_of_its_size() -> None:
 
 def test_a_stream_that_describes_itself_at_length_takes_no_event_that_does_not_fit() -> None:
     stream = Stream(SimulatedFileSystem())
-    stream.writer._info = {"words": "w" * 3000}
+    stream.writer._maker._info = {"words": "w" * 3000}
     assert stream.append("e-0") == 0
     stream.append("e-1", 300)
     answer = stream.append("large", 2400)
@@ -176,7 +176,7 @@ def test_a_disk_without_room_refuses_and_takes_again_by_itself() -> None:
 
 
 def test_a_file_that_cannot_be_made_is_not_tried_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.25)
+    monkeypatch.setattr(making, "_RETRY_SECONDS", 0.25)
     now = 0.0
     fs = SimulatedFileSystem()
     stream = Stream(fs, monotonic=lambda: now)
@@ -218,7 +218,7 @@ def test_a_directory_that_cannot_be_made_refuses_until_it_can() -> None:
 
 
 def test_a_directory_is_not_tried_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.25)
+    monkeypatch.setattr(making, "_RETRY_SECONDS", 0.25)
     fs = SimulatedFileSystem()
     stream = Stream(fs, monotonic=lambda: 0.0)
     fault = fs.fail("mkdir", errno.ENOSPC, times=None)
@@ -507,10 +507,10 @@ def test_whoever_waits_for_a_thread_that_makes_a_segment_goes_on_without_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The thread that makes it may be in a signal handler that waits for the other."""
-    monkeypatch.setattr(module, "_ROTATE_SECONDS", 0.05)
+    monkeypatch.setattr(writer, "_ROTATE_SECONDS", 0.05)
     stream = Stream(SimulatedFileSystem())
     stream.fill()
-    create = stream.writer._create
+    create = stream.writer._maker._create
     nested = False
 
     def create_and_wait(path: str, number: int, first_sequence: int, size: int) -> Segment:
@@ -520,28 +520,28 @@ def test_whoever_waits_for_a_thread_that_makes_a_segment_goes_on_without_it(
             in_thread(lambda: stream.append("of the other thread"))
         return create(path, number, first_sequence, size)
 
-    stream.writer._create = create_and_wait  # type: ignore[method-assign]
+    stream.writer._maker._create = create_and_wait  # type: ignore[method-assign]
     stream.append("own")
     assert stream.check()[-2:] == ["own", "of the other thread"]
 
 
 def test_whoever_waits_finds_the_segment_that_another_thread_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ROTATE_SECONDS", 60)
+    monkeypatch.setattr(writer, "_ROTATE_SECONDS", 60)
     stream = Stream(SimulatedFileSystem())
     stream.fill()
-    making = threading.Event()
+    begun = threading.Event()
     go_on = threading.Event()
-    create = stream.writer._create
+    create = stream.writer._maker._create
 
     def slow(path: str, number: int, first_sequence: int, size: int) -> Segment:
-        making.set()
+        begun.set()
         assert go_on.wait(60)
         return create(path, number, first_sequence, size)
 
-    stream.writer._create = slow  # type: ignore[method-assign]
+    stream.writer._maker._create = slow  # type: ignore[method-assign]
     first = threading.Thread(target=stream.append, args=("first",))
     first.start()
-    assert making.wait(60)
+    assert begun.wait(60)
     second = threading.Thread(target=stream.append, args=("second",))
     second.start()
     while len(stream.writer._making._row) < 2:

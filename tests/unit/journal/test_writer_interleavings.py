@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 from writing import FIRST, Stream, Strike, in_thread, shrink
 
-from auditwire.journal.writer import Refusal
+from auditwire.journal.making import Refusal
 from support.simulated_fs import SimulatedFileSystem
 
 if TYPE_CHECKING:

@@ -11,12 +11,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from auditwire.ids import uuid7
-from auditwire.journal import segment, turns, writer
+from auditwire.journal import making, segment, turns, writer
 from auditwire.journal.base import Draft
 from auditwire.journal.budget import Budget
 from auditwire.journal.layout import JournalPath
+from auditwire.journal.making import Refusal
 from auditwire.journal.segment import SEALED, Segment, SegmentDamaged
-from auditwire.journal.writer import Refusal, StreamWriter
+from auditwire.journal.writer import StreamWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 FIRST = 4096
 """Bytes of a segment in these tests, so that there are many of them."""
 
-UNDER_TEST = frozenset(str(module.__file__) for module in (writer, segment, turns))
+UNDER_TEST = frozenset(str(module.__file__) for module in (making, writer, segment, turns))
 
 
 def draft(name: str, size: int = 60) -> Draft:
@@ -40,10 +41,11 @@ def draft(name: str, size: int = 60) -> Draft:
 
 
 def shrink(patch: pytest.MonkeyPatch, *, rotate_seconds: float = 0.002) -> None:
-    patch.setattr(writer, "FIRST_SEGMENT", FIRST)
-    patch.setattr(writer, "RESERVE", 512)
+    for module in (making, writer):
+        patch.setattr(module, "FIRST_SEGMENT", FIRST)
+        patch.setattr(module, "RESERVE", 512)
     patch.setattr(writer, "_ROTATE_SECONDS", rotate_seconds)
-    patch.setattr(writer, "_RETRY_SECONDS", 0.0)
+    patch.setattr(making, "_RETRY_SECONDS", 0.0)
 
 
 class Stream:
@@ -98,7 +100,7 @@ class Stream:
         assert self.writer.begin()
         here = self.writer._here()
         assert here is not None
-        left = here[0].size - here[1] - writer.RESERVE
+        left = here[0].size - here[1] - making.RESERVE
         if left > 400:
             self.append(f"fill-{len(self.begun)}", left - 220)
 
