@@ -42,7 +42,7 @@ from auditwire.wire import FastavroEncoder
 from auditwire.wire import source as source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import FrameType
 
@@ -173,10 +173,14 @@ class Run:
             once: End by itself.
             timeout: Seconds to go on after a signal, and with ``once`` without progress.
         """
-        if self._until(once=once, still=timeout if once else None):
+        done = (lambda: self._forwarder.caught_up) if once else _never
+        if self._until(done, still=timeout if once else None):
             remark(f"ending: what is there is delivered, for at most {timeout:g} s")
             self._manager.stopping("delivering what is there")
-            if self._until(once=True, deadline=time.monotonic() + timeout):
+            # what comes now waits for the next forwarder: a busy agent must not keep this one
+            ends = {stream.stream_id: stream.next_sequence for stream in look(self._journals.path).streams}
+            deadline = time.monotonic() + timeout
+            if self._until(lambda: self._forwarder.reached(ends), deadline=deadline):
                 self._forwarder.close(time.monotonic())
         self.end()
         # what others deliver now is in good hands
@@ -190,8 +194,10 @@ class Run:
         if self._health_file is not None:
             unlink(REAL, self._health_file)
 
-    def _until(self, *, once: bool, still: float | None = None, deadline: float | None = None) -> bool:
-        """Look after the forwarder; True when a signal ended that."""
+    def _until(
+        self, done: Callable[[], bool], *, still: float | None = None, deadline: float | None = None
+    ) -> bool:
+        """Look after the forwarder until it is done; True when a signal came first."""
         moved, moved_at = self._forwarder.moved, time.monotonic()
         while True:
             try:
@@ -202,9 +208,7 @@ class Run:
                 return True
             now = time.monotonic()
             self._tick(now)
-            if once and self._forwarder.caught_up:
-                return False
-            if deadline is not None and now >= deadline:
+            if done() or (deadline is not None and now >= deadline):
                 return False
             if self._forwarder.moved != moved:
                 moved, moved_at = self._forwarder.moved, now
@@ -246,6 +250,10 @@ class Run:
             **health.to_dict(),
         }
         return health.state != "failing", told
+
+
+def _never() -> bool:
+    return False
 
 
 def _put_together(settings: Settings) -> tuple[DiskJournals, Target, Forwarder]:

@@ -25,7 +25,7 @@ from auditwire.delivery.topics import Directory
 from auditwire.journal.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from auditwire.delivery.adoption import Adoption
     from auditwire.delivery.client import Client
@@ -126,6 +126,15 @@ class Forwarder:
         """Whether nothing is left to be delivered: no orphan, and nothing of the streams of living owners."""
         return self._sender.settled >= _ROUNDS
 
+    def reached(self, ends: Mapping[str, int]) -> bool:
+        """Whether orphans are delivered to their end, and of living owners' streams what was there.
+
+        Args:
+            ends: Stream -> one above the last record that was there. One that nobody serves here does not
+                count.
+        """
+        return self._sender.reached(ends)
+
     @property
     def moved(self) -> int:
         """Grows while something is done: records read or acknowledged, streams brought to their end."""
@@ -178,6 +187,15 @@ class _Sender(Sender):
         if adopter is None or not adopter.idle:
             return False
         return not any(feed.busy or feed.pending for feed in self._feeds)
+
+    def reached(self, ends: Mapping[str, int]) -> bool:
+        adopter = self.adopter
+        others = [feed for feed in self._feeds[:] if feed is not self._own]
+        return (
+            adopter is not None
+            and adopter.idle
+            and all(feed.low >= ends.get(feed.stream_id, 0) for feed in others)
+        )
 
     def close(self, deadline: float) -> None:
         super().close(deadline if self._deadline is None else min(deadline, self._deadline))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from auditwire.journal.contents import Damage, open_whole, read_parked
 from auditwire.journal.cursor import Cursor
@@ -82,6 +82,7 @@ class StreamStatus:
             counted. It may have acknowledged some of those behind the first.
         pending_bytes: Theirs, up to the unused rest of a segment each.
         oldest_us: Timestamp of the first of them, microseconds since the epoch; None for none.
+        next_sequence: One above the last record that lies there.
         parked: Topics that take none of its records.
         damage: What is wrong with the segments that were looked at, and with their headers.
         last_error: What its sender complained of last, "" for nothing.
@@ -98,6 +99,7 @@ class StreamStatus:
     pending_records: int = 0
     pending_bytes: int = 0
     oldest_us: int | None = None
+    next_sequence: int = 0
     parked: list[Parked] = field(default_factory=list)
     damage: list[Damage] = field(default_factory=list)
     last_error: str = ""
@@ -201,7 +203,7 @@ def _look_at(fs: FileSystem, directory: StreamDirectory) -> StreamStatus | None:
     try:
         info = directory.info() or next((segment.info for segment in heads), {})
         position = position_of(fs, directory)
-        records, size, oldest = _waiting(heads, 0 if position is None else position.low)
+        waiting = _waiting(heads, 0 if position is None else position.low)
     finally:
         for segment in heads:
             segment.close()
@@ -221,9 +223,10 @@ def _look_at(fs: FileSystem, directory: StreamDirectory) -> StreamStatus | None:
         host=text_of(info, "host"),
         pid=pid if isinstance(pid, int) else None,
         created=text_of(info, "created"),
-        pending_records=records,
-        pending_bytes=size,
-        oldest_us=oldest,
+        pending_records=waiting.records,
+        pending_bytes=waiting.bytes,
+        oldest_us=waiting.oldest_us,
+        next_sequence=waiting.end,
         parked=parked,
         damage=damage,
         last_error=text_of(state, "last_error"),
@@ -244,25 +247,32 @@ def _heads(fs: FileSystem, directory: StreamDirectory, *, alive: bool) -> tuple[
     return heads, damage
 
 
-def _waiting(heads: list[Segment], low: int) -> tuple[int, int, int | None]:
-    """How many records from ``low`` on, their bytes, and the timestamp of the first of them."""
+class _Waiting(NamedTuple):
+    records: int
+    bytes: int
+    oldest_us: int | None
+    end: int
+
+
+def _waiting(heads: list[Segment], low: int) -> _Waiting:
+    """What there is from ``low`` on: how much, since when, and the number behind it."""
     if not heads:
-        return 0, 0, None
+        return _Waiting(0, 0, None, 0)
     low = max(low, heads[0].first_sequence)
     # the last one that begins at it or below: after a medium's error a later one may begin below an earlier
     begin = max(number for number, segment in enumerate(heads) if segment.first_sequence <= low)
     at, sequence, oldest = _walk(heads[begin], low)
-    if begin == len(heads) - 1:
-        end, after = _end(heads[begin], at, sequence)
-        return max(0, after - low), end - at, oldest
     last = heads[-1]
+    if begin == len(heads) - 1:
+        end, after = _end(last, at, sequence)
+        return _Waiting(max(0, after - low), end - at, oldest, after)
     end, after = _end(last, last.start, last.first_sequence)
     size = heads[begin].size - at + end - last.start
     size += sum(segment.size - segment.start for segment in heads[begin + 1 : -1])
     if oldest is None:  # all of this segment is done
         oldest = _walk(heads[begin + 1], low)[2]
     records = max(0, after - low)
-    return records, size if records else 0, oldest if records else None
+    return _Waiting(records, size if records else 0, oldest if records else None, after)
 
 
 def _walk(segment: Segment, low: int) -> tuple[int, int, int | None]:

@@ -300,6 +300,29 @@ def test_a_signal_ends_it_when_everything_is_delivered(
         asked(url)
 
 
+def test_an_agent_that_goes_on_writing_does_not_keep_it_from_its_end(
+    service: Callable[..., Service], files: JournalFiles, audit_broker: EmbeddedBroker, trail: str
+) -> None:
+    ended = threading.Event()
+
+    def go_on(audit: AuditEmitter) -> None:
+        while not ended.is_set():
+            audit.emit_error("E", "again")
+            time.sleep(0.0005)
+
+    with AuditEmitter(JournalCollector(files.path, prefix=trail)) as audit:
+        one = service("--timeout", "3600")
+        writer = threading.Thread(target=go_on, args=(audit,))
+        writer.start()
+        try:
+            wait_for(lambda: one.said("for its owner"), "the stream's delivery")
+            assert one.end() in {0, 3}, "3 when something was written meanwhile"
+        finally:
+            ended.set()
+            writer.join()
+    assert len(messages(audit_broker, trail)) > 0
+
+
 def test_it_is_asked_how_it_is(
     service: Callable[..., Service],
     files: JournalFiles,

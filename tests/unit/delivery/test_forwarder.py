@@ -87,13 +87,16 @@ def test_it_has_caught_up_when_orphans_are_gone_and_living_owners_have_nothing_t
         health = one.health()
         assert (health.delivered, health.adopted, health.pending_records) == (241, 12, 0)
         assert (health.accepted, health.state) == (241, "ok")
+        alive = audit.collector.stream_id  # type: ignore[attr-defined]
+        assert one.reached({alive: 1, orphans[0].stream_id: 20})
+        assert not one.reached({alive: 1_000_000}), "so many are not there yet"
         left = files.journal.streams()
         assert not {stream.stream_id for stream in orphans} & set(left)
         assert len(left) == 2, "the living one's, and the forwarder's own"
         one.close(time.monotonic() + 60)
         assert one.join(60)
         assert one.health().state == "closed"
-        assert files.journal.streams() == [audit.collector.stream_id]  # type: ignore[attr-defined]
+        assert files.journal.streams() == [alive]
 
 
 def test_living_owners_can_be_left_alone(

@@ -113,6 +113,7 @@ def test_a_stream_tells_whose_it_is_and_what_waits(files: JournalFiles) -> None:
             each.size for each in read_stream(REAL, stream.directory, alive=True) if isinstance(each, Record)
         ),
         oldest_us=oldest(stream, 0),
+        next_sequence=5,
     )
 
 
@@ -160,7 +161,7 @@ def test_what_waits_begins_where_the_cursor_stands(files: JournalFiles, low: int
     stream = files.stream().errors(4, seal=True).errors(3, file="00000001.seg", seal=True)
     stream.errors(2, file="00000002.seg").cursor(low)
     status = only(files)
-    assert status.pending_records == pending
+    assert (status.pending_records, status.next_sequence) == (pending, 9)
     if pending:
         assert status.oldest_us == oldest(stream, low)
         waiting = [
