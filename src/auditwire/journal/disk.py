@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import threading
 import time
@@ -22,7 +23,7 @@ from queue import Empty, SimpleQueue
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Literal
 
-from auditwire.errors import CollectorClosed, JournalFull
+from auditwire.errors import AuditwireError, CollectorClosed, JournalFull
 from auditwire.journal.base import Barrier, Waiters
 from auditwire.journal.budget import Budget
 from auditwire.journal.making import FIRST_SEGMENT, SEGMENT, Refusal
@@ -51,6 +52,9 @@ MIN_CAPACITY = 8 << 20
 
 _SEGMENTS = 8
 """The bound holds at least so many segments; a smaller bound makes smaller segments."""
+
+_TRY_SECONDS = 1.0
+"""How often a disk that refuses is tried while nobody asks for a segment."""
 
 _PRESSURE = 0.5
 """The part of the bound above which room has to be made."""
@@ -129,12 +133,20 @@ class DiskJournal:
         with contextlib.suppress(OSError):  # no descriptors, say: a later stream names them
             self.previous = path.ended()
         self._named = False
-        self._writer.begin()
+        self._monotonic = monotonic
+        self._try_at = 0.0
+        self._mended: str | None = None  # what the disk refused, and would not refuse any more
+        with contextlib.suppress(AuditwireError):  # the path was changed since: the first append is told
+            self._writer.begin()
 
     def _make_directory(self) -> StreamDirectory:
         # kept at once: what a signal handler raises behind it must not have the stream made a second time
         if self._made is None:
+            # else each start of a process on a full path would leave a directory behind
+            if not self.budget.room_for(FIRST_SEGMENT):
+                raise OSError(errno.ENOSPC, "the journal is full", self.path.path)
             self._made = self.path.create_stream(self.stream_id, self._info, sends=self._sends)
+            self.budget.allocated(1)  # stream.json, in blocks; the locks are empty
         return self._made
 
     @property
@@ -187,11 +199,11 @@ class DiskJournal:
         )
 
     def _not_opened(self) -> Refusal:
-        return Refusal(self._writer.problem or "the journal is being opened")
+        return Refusal(self._disk_problem or "the journal is being opened")
 
     def _look_for_room(self) -> None:
         """End the full period when there is room again, and the last segment that was wanted was made."""
-        if self._gave_up and self._writer.problem is None and self._writer.room:
+        if self._gave_up and self._disk_problem is None and self._writer.room:
             self._gave_up = False
 
     def _may_retry(self) -> bool:
@@ -244,12 +256,17 @@ class DiskJournal:
     @property
     def problem(self) -> str | None:
         """What the file system refuses at the moment; None when all is well."""
-        return self._writer.problem or self._syncer.problem
+        return self._disk_problem or self._syncer.problem
+
+    @property
+    def _disk_problem(self) -> str | None:
+        problem = self._writer.problem
+        return None if problem is self._mended else problem  # each refusal is a text of its own
 
     @property
     def pressure(self) -> bool:
         """Whether so much of the bound is used that room should be made."""
-        return self.budget.used > self._capacity * _PRESSURE or self._writer.problem is not None
+        return self.budget.used > self._capacity * _PRESSURE or self._disk_problem is not None
 
     # -- the sender's thread ----------------------------------------------------------------------------
 
@@ -266,6 +283,8 @@ class DiskJournal:
 
     def take(self, limit: int) -> list[Record]:
         self._reading_thread = get_ident()
+        if self._disk_problem is not None:
+            self._try_disk()
         reader = self._reader or self._open_reader()
         if reader is None:
             return []
@@ -276,8 +295,28 @@ class DiskJournal:
             self._forget_previous()
         return records
 
+    def _try_disk(self) -> None:
+        """Find out whether the disk takes a segment again, though nobody has asked for one since."""
+        directory, problem, now = self._writer.directory, self._writer.problem, self._monotonic()
+        if directory is None or now < self._try_at:
+            return
+        self._try_at = now + _TRY_SECONDS
+        path = f"{directory.path}/.try"
+        try:
+            file = self._fs.open(path, create=True, mode=self.path.file_mode)
+            try:
+                file.reserve(FIRST_SEGMENT)
+            finally:
+                file.close()
+                self._fs.unlink(path)
+        except OSError:
+            return
+        self._mended = problem
+        self._look_for_room()
+        self._room.wake()
+
     def _open_reader(self) -> StreamReader | None:
-        if not self._writer.begin():
+        if self._writer.tail_number < 0:  # the opening checkpoint is tried again and again, and opens it
             return None
         directory = self._writer.directory
         assert directory is not None  # noqa: S101 - the writer has begun
@@ -366,6 +405,8 @@ class DiskJournal:
             if directory is not None and ended is not None:
                 self.path.note_ended(ended)
                 directory.remove()
+            elif directory is not None and self._writer.tail_number < 0:
+                directory.remove()  # there was never room for a record
         except OSError as error:
             log.warning("the journal's directory %s could not be put away: %s", self.path.path, error)
         if self._reader is not None:

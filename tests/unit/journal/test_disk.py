@@ -22,8 +22,8 @@ from auditwire.ids import uuid7
 from auditwire.journal import Draft
 from auditwire.journal.disk import MIN_CAPACITY, DiskJournal
 from auditwire.journal.layout import JournalPath
-from auditwire.journal.reader import StreamReader
 from auditwire.journal.making import FIRST_SEGMENT, RESERVE
+from auditwire.journal.reader import StreamReader
 from support.simulated_fs import SimulatedFileSystem
 
 if TYPE_CHECKING:
@@ -301,6 +301,29 @@ def test_a_full_disk_counts_as_full_with_its_reason_and_recovers_by_itself() -> 
     assert journal.problem is None
 
 
+def test_a_disk_that_has_room_again_is_no_problem_any_more_though_nobody_emits() -> None:
+    fs, clock = SimulatedFileSystem(capacity=3 << 20), Clock()
+    journal = journal_on(fs, capacity=64 << 20, monotonic=clock)
+    fill(journal)
+    for _ in range(3):
+        drain(journal)  # the sender looks, again and again
+        clock.tick()
+        assert "No space left on device" in str(journal.problem)
+    fs.disk.capacity = 64 << 20
+    drain(journal)
+    assert journal.problem is None
+    assert not journal.pressure
+    assert not [path for path in fs.files(PATH) if path.endswith(".try")]
+    journal.append(draft(100_000))
+    fill(journal, 1_000_000)
+    fs.disk.capacity = 0
+    assert journal.problem is None  # that was the bound
+    deliver(journal)
+    with pytest.raises(JournalFull):
+        journal.append(draft(1_000_000))
+    assert "No space left on device" in str(journal.problem)  # the same words, and another refusal
+
+
 def test_every_refusal_of_the_file_system_is_full_and_not_an_error_of_its_own() -> None:
     for number in (
         errno.ENOSPC,
@@ -469,6 +492,46 @@ def test_a_directory_that_cannot_be_made_now_is_made_later() -> None:
         assert journal.append_control(event(0)) == 0
         assert [record.sequence for record in journal.take(512)] == [0]
         assert path.streams() == [stream_id]
+
+
+def test_a_start_on_a_full_path_leaves_nothing_there() -> None:
+    """Else a process that is started again and again fills the disk with directories."""
+    fs = SimulatedFileSystem()
+    fill(journal_on(fs))
+    before = fs.files(PATH)
+    for _ in range(5):
+        journal = journal_on(fs, opened=False)
+        assert journal.append_control(event(0)) is None
+        with pytest.raises(JournalFull, match="the journal is full"):
+            journal.append(event(1))
+        assert "the journal is full" in str(journal.problem)
+        journal.close(ended=None)
+    assert fs.files(PATH) == before
+
+
+def test_a_directory_without_a_record_is_removed_at_the_end() -> None:
+    fs = SimulatedFileSystem()
+    fs.fail("create", errno.ENOSPC, "*.seg", times=None)
+    journal = journal_on(fs, opened=False)
+    assert journal.path.streams() == [journal.stream_id]
+    journal.close(ended=None)
+    assert fs.files(PATH) == {}
+
+
+def test_a_path_that_is_no_directory_any_more_refuses_as_a_full_one_does() -> None:
+    """A forked child opens its journal inside an emit, where nobody expects a ConfigurationError."""
+    fs, clock = SimulatedFileSystem(), Clock()
+    path = JournalPath(fs, PATH)
+    fs.rmdir(PATH)
+    fs.open(PATH, create=True).close()
+    journal = DiskJournal(path, uuid7(), {}, on_full="drop_newest", monotonic=clock)
+    assert journal.take(512) == []
+    assert journal.append_control(event(0)) is None
+    with pytest.raises(JournalFull, match="Not a directory"):
+        journal.append(event(1))
+    fs.unlink(PATH)
+    clock.tick()
+    assert journal.append_control(event(0)) == 0
 
 
 def test_an_append_waits_for_the_opening_as_for_room() -> None:
