@@ -13,7 +13,9 @@ tried again with growing pauses; one stream that fails holds up no other.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections import deque
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -78,8 +80,9 @@ class _Case:
         self.statement: Iterator[RecoveryEvent | None] | None = None
         self.unwritten: RecoveryEvent | None = None
         self.told = False
-        self.written: list[int] = []
-        """Sequences of the recovery records in the adopter's own stream."""
+        self.written: deque[tuple[int, int]] = deque()
+        """Of each recovery record that is not acknowledged: its sequence in the adopter's own stream, and the
+        sequence of this stream below which it and those before it list everything that can be read."""
         self.removing = False
         """Whether it is delivered to its end, and its directory may be partly removed."""
         self.retry_at = 0.0
@@ -315,10 +318,14 @@ class Adopter:
             feed.owner = feed.directory.take_owner()
             if feed.owner is None:
                 return False  # somebody looks whether it is held, in this instant
-        if not case.told and not self._tell(case):
-            return False
+        if not case.told:
+            self._tell(case)
         own = self._own.window
-        if feed.waits or not all(own.is_done(sequence) for sequence in case.written):
+        while case.written and own.is_done(case.written[0][0]):
+            feed.stated(
+                case.written.popleft()[1]
+            )  # segments go one by one: the statement may need their room
+        if not case.told or case.written or feed.waits:
             return False
         feed.move(now, last=True)
         if feed.last is not None and not case.removing:
@@ -329,19 +336,19 @@ class Adopter:
         log.info("the journal of stream %s is delivered to its end and removed", feed.stream_id)
         return True
 
-    def _tell(self, case: _Case) -> bool:
-        """Write the recovery records; whether all of them are written."""
+    def _tell(self, case: _Case) -> None:
+        """One step towards all recovery records being written."""
         feed = case.feed
         last = -1 if feed.last is None else feed.last.sequence
         if not feed.damaged and (feed.closed or feed.last is None):
             case.told = True
-            return True
+            return
         if case.statement is None:
             case.reader = StreamReader(self._path.fs, feed.directory, live=lambda: False, moves=False)
             case.statement = statements(
                 case.reader,
                 feed.stream_id,
-                first=feed.listed,
+                first=feed.unlisted_from,
                 last=last,
                 unreadable=feed.unreadable,
                 machine_restarted=_restarted(feed.info),
@@ -353,13 +360,18 @@ class Adopter:
                 case.told = True
                 if case.reader is not None:
                     case.reader.close()
-                return True
+                return
         if case.unwritten is not None:
-            sequence = self._around.control.append(case.unwritten)
+            sequence = self._state(case.unwritten, delivered=not feed.waits)
             if sequence is not None:  # else there is no room: in a later round
-                case.written.append(sequence)
-                case.unwritten = None
-        return False
+                event, case.unwritten = case.unwritten, None
+                case.written.append((sequence, event.first_sequence + len(event.entries)))
+
+    def _state(self, event: RecoveryEvent, *, delivered: bool) -> int | None:
+        """Write a recovery record, beyond the bound if only that makes room for anything."""
+        budget = self._around.budget
+        with contextlib.nullcontext() if budget is None or not delivered else budget.overdrawn():
+            return self._around.control.append(event)
 
 
 class _Watch:

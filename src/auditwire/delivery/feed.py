@@ -226,7 +226,7 @@ class Feed:
             taken_at.popleft()
         # by the checkpoint alone: records below it may wait for long, parked
         while listings and self.window.is_done(listings[0][0]):
-            self._listed = listings.popleft()[1]
+            self._listed = max(self._listed, listings.popleft()[1])
         if self.journal.durable and (last or now >= self._advance_at):
             self._advance(now)
         return low

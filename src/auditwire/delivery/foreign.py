@@ -252,6 +252,15 @@ class ForeignFeed(Feed):
     # -- the end ----------------------------------------------------------------------------------------
 
     @property
+    def unlisted_from(self) -> int:
+        """The first sequence that neither a checkpoint of the stream lists nor `stated` was told of."""
+        return max(self.listed, self._listed)
+
+    def stated(self, below: int) -> None:
+        """Acknowledged recovery records and checkpoints list every record below this sequence."""
+        self._listed = max(self._listed, below)
+
+    @property
     def damaged(self) -> bool:
         """Whether something could not be read."""
         return self.reader.damaged or bool(self.copies.unreadable)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from auditwire.journal.trees import in_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from auditwire.journal.layout import JournalPath
 
-__all__ = ["REFRESH", "RETRY", "Budget"]
+__all__ = ["OVERDRAFT", "OVERDRAFT_FILE", "REFRESH", "RETRY", "Budget"]
+
+OVERDRAFT = 8
+"""The bound may be exceeded by this part of it, one eighth, to write what frees more than it takes."""
+OVERDRAFT_FILE = 1 << 20
+"""Bytes of one file at most that does so."""
 
 REFRESH = 5.0
 """Seconds after which the files are measured again while there is room."""
@@ -39,6 +45,20 @@ class Budget:
         # what was measured, and what was told since; a deque, whose append no thread or signal interrupts
         self._measured: tuple[int, deque[int]] = (0, deque())
         self._next = float("-inf")
+        self._overdraft = 0
+
+    @contextmanager
+    def overdrawn(self) -> Iterator[None]:
+        """Let small files exceed the bound for a moment: they say that larger ones are not needed any more.
+
+        Without, a path that one process has filled would stay full for ever: its streams can be delivered but
+        not removed before that was stated, and there would be no room for the statement.
+        """
+        self._overdraft = max(2 * OVERDRAFT_FILE, self.capacity // OVERDRAFT)
+        try:
+            yield
+        finally:
+            self._overdraft = 0
 
     @property
     def used(self) -> int:
@@ -49,7 +69,8 @@ class Budget:
     def room_for(self, size: int) -> bool:
         """Whether a file of this size may still be made."""
         self._refresh()
-        if self._known() + in_blocks(size) <= self.capacity:
+        needed = self._known() + in_blocks(size)
+        if needed <= self.capacity + (self._overdraft if size <= OVERDRAFT_FILE else 0):
             return True
         self._next = min(self._next, self._monotonic() + RETRY)
         return False

@@ -61,6 +61,8 @@ class Control:
         self._acknowledged = acknowledged
         self._on_checkpoint = on_checkpoint
         self._type_keys: dict[str, str] = {}  # by event type: one process has one schema of each
+        self._now = 0.0
+        self._opened = False
         self._loss_at = 0.0
         self._checkpoint_at = 0.0
         self._losses_told = False
@@ -86,7 +88,15 @@ class Control:
             self.last = record.sequence, digest
 
     def append(self, event: AuditEvent) -> int | None:
-        """Write a control record; its sequence, or None when there is no room or the stream is closed."""
+        """Write a control record; its sequence, or None when there is no room or the stream is closed.
+
+        The opening checkpoint is written before any other: it is record 0.
+        """
+        if not self._opened:
+            self._checkpoint("open", self._now)
+        return self._append(event) if self._opened else None
+
+    def _append(self, event: AuditEvent) -> int | None:
         if self.sealed_at is not None:
             return None
         sequence = self._journal.append_control(self._drafter.draft(event))
@@ -96,6 +106,7 @@ class Control:
 
     def step(self, now: float) -> None:
         """Write what is due: losses, a checkpoint."""
+        self._now = now
         self._notes.read()
         if self._notes.losses and now >= self._loss_at:
             self._write_losses(now)
@@ -126,11 +137,12 @@ class Control:
 
     def _checkpoint(self, reason: Reason, now: float) -> None:
         event = self._ledger.checkpoint(reason, acknowledged=self._acknowledged())
-        sequence = self.append(event)
+        sequence = self._append(event)
         if sequence is None:
             self._checkpoint_at = now + RETRY_SECONDS  # a later one lists the same and more
             return
         self._ledger.listed(event, now)
+        self._opened = True
         if event.reason == "close":
             self.sealed_at = sequence
         if self._on_checkpoint is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +15,11 @@ from test_sender import STREAM, TOO_LARGE, Message, World, error
 
 from auditwire.delivery.adoption import LOOK_SECONDS, MOST, RETRY_LAST, Adoption
 from auditwire.delivery.recovered import statements
+from auditwire.errors import JournalFull
 from auditwire.events import CheckpointEvent, ErrorEvent, LossEvent, QuarantineEvent, RecoveryEvent
+from auditwire.ids import uuid7
 from auditwire.journal import MemoryJournal
-from auditwire.journal.disk import DiskJournal
+from auditwire.journal.disk import MIN_CAPACITY, DiskJournal
 from auditwire.journal.reader import StreamReader
 from auditwire.journal.target import Target, boot_id
 from auditwire.stream import MAX_ENTRIES, entries_of, pack_entry, type_key
@@ -146,6 +150,63 @@ def test_what_a_killed_owner_had_copied_of_a_record_is_damage_only_after_a_resta
         assert [text.partition("-")[0] for text in statement.unreadable] == [f"0:{begin}"]
         assert kept
     assert not lies(orphan)
+
+
+def test_a_path_that_an_outage_has_filled_is_emptied_by_the_next_process(shore: Shore) -> None:
+    """None of it can be removed before it is stated, and the bound leaves no room for the statement."""
+    dead = shore.sender(uuid7(), capacity=MIN_CAPACITY, on_full="drop_newest")
+    with contextlib.suppress(JournalFull):
+        while dead.journal.next_sequence < MIN_CAPACITY // 10_000:
+            dead.emit(error("x", error_message="y" * 10_000))
+    count = dead.journal.next_sequence
+    shore.end(dead)
+    world = shore.sender(capacity=MIN_CAPACITY, on_full="drop_newest")
+    with pytest.raises(JournalFull):
+        world.emit(error("too early"))
+    deadline = time.monotonic() + 30
+    while shore.files.journal.streams() != [STREAM] and time.monotonic() < deadline:
+        world.rounds(10, seconds=0.5)  # the writer's pauses are real ones
+    assert shore.files.journal.streams() == [STREAM]
+    world.emit(error("accepted again"))
+    world.rounds(10, seconds=0.5)
+    delivered = sorted(d.sequence for d in of_stream(world, dead.drafter.stream_id))
+    assert delivered == list(range(count))
+    own = sorted((d.sequence, d.event.event_type) for d in of_stream(world, STREAM))
+    assert own[:2] == [(0, "checkpoint"), (1, "recovery")]
+    assert "accepted again" in [event.error_type for event in world.events(ErrorEvent)]
+
+
+def test_segments_go_as_their_part_of_the_statement_is_acknowledged_and_the_next_adopter_goes_on(
+    shore: Shore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditwire.delivery.recovered.MAX_ENTRIES", 4)
+    orphan = shore.files.stream()
+    for number in range(3):
+        orphan.errors(10, file=f"{number:08d}.seg", seal=True)
+    orphan.end()
+    first = shore.sender(uuid7())
+    written: list[Any] = []
+    accept = first.journal.append_control
+
+    def accept_four(draft: Any) -> int | None:
+        if draft.event_type == "recovery":
+            if len(written) == 4:
+                return None
+            written.append(draft)
+        sequence: int | None = accept(draft)
+        return sequence
+
+    first.journal.append_control = accept_four
+    first.rounds(30, seconds=0.1)
+    assert orphan.directory.segments() == [1, 2]
+    shore.end(first)
+    second = shore.sender()
+    second.rounds(40, seconds=0.1)
+    assert not lies(orphan)
+    parts = [*stated(first), *stated(second)]
+    assert {sequence for part in parts for sequence, _, _ in entries_of(part)} == set(range(30))
+    of_orphan = [part for part in stated(second) if part.orphan_stream == orphan.stream_id]
+    assert min(part.first_sequence for part in of_orphan) == 16
 
 
 def test_digests_are_stated_from_the_last_checkpoint_on(shore: Shore) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditwire.journal.budget import REFRESH, RETRY, Budget
+from auditwire.journal.budget import OVERDRAFT_FILE, REFRESH, RETRY, Budget
 from auditwire.journal.layout import JournalPath
 from support.simulated_disk import PAGE
 from support.simulated_fs import SimulatedFileSystem
@@ -142,6 +142,21 @@ def test_a_path_that_cannot_be_measured_keeps_what_was_known(setting: Setting) -
 def test_a_path_that_is_gone_takes_nothing(setting: Setting) -> None:
     setting.fs.rmdir(BASE)
     assert setting.budget.used == 0
+
+
+def test_small_files_may_exceed_the_bound_for_a_moment() -> None:
+    setting = Setting(8 * OVERDRAFT_FILE)
+    assert setting.budget.used == 0
+    setting.budget.allocated(8 * OVERDRAFT_FILE)
+    assert not setting.budget.room_for(PAGE)
+    with setting.budget.overdrawn():
+        assert not setting.budget.room_for(OVERDRAFT_FILE + 1)
+        assert setting.budget.room_for(OVERDRAFT_FILE)
+        setting.budget.allocated(OVERDRAFT_FILE)
+        assert setting.budget.room_for(OVERDRAFT_FILE)
+        setting.budget.allocated(OVERDRAFT_FILE)
+        assert not setting.budget.room_for(PAGE)
+    assert not setting.budget.room_for(PAGE)
 
 
 def test_threads_lose_no_change() -> None:

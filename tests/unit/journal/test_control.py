@@ -86,7 +86,21 @@ def test_without_room_a_checkpoint_is_tried_again_and_a_loss_is_kept() -> None:
     stream.step(10.5)
     assert stream.records == []
     stream.step(10.0 + RETRY_SECONDS)
-    assert [type(e) for e in stream.events()] == [LossEvent, CheckpointEvent]
+    assert [type(e) for e in stream.events()] == [CheckpointEvent, LossEvent]
+
+
+def test_nothing_is_written_before_the_opening_checkpoint() -> None:
+    """A disk was full when the stream began: refused events are the first that there is to write down."""
+    stream = Stream()
+    accept, room = stream.journal.append_control, False
+    stream.journal.append_control = lambda draft: accept(draft) if room else None  # type: ignore[method-assign]
+    stream.notes.lost("journal_full")
+    stream.step(0.0)
+    assert stream.control.append(ErrorEvent()) is None
+    room = True
+    stream.step(max(LOSS_SECONDS, RETRY_SECONDS))
+    assert [type(e) for e in stream.events()] == [CheckpointEvent, LossEvent]
+    assert [c.reason for c in stream.checkpoints()] == ["open"]
 
 
 def test_what_is_due_next_is_known() -> None:
