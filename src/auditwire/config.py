@@ -396,7 +396,7 @@ SETTINGS: tuple[Setting, ...] = (
 )
 """Every variable that :func:`auditwire.from_env` reads."""
 
-_ELSEWHERE = ("AUDITWIRE_DEBUG",)
+_ELSEWHERE = ("AUDITWIRE_DEBUG", "AUDITWIRE_HEALTH_FILE", "AUDITWIRE_METRICS")
 """Read by the command line alone; the tests' own begin with ``AUDITWIRE_TEST_``."""
 
 

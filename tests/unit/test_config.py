@@ -214,6 +214,7 @@ def test_unknown_variables_are_named_with_what_is_like_them() -> None:
             "AUDITWIRE_ZZZ": "x",
             "AUDITWIRE_PREFIX": "x",
             "AUDITWIRE_DEBUG": "1",
+            "AUDITWIRE_METRICS": "127.0.0.1:9100",
             "AUDITWIRE_TEST_TIER": "mock",
             "PATH": "x",
         }

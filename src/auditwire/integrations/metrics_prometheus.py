@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from auditwire.delivery.exposition import prometheus_name
 from auditwire.delivery.latency import BOUNDS
 from auditwire.delivery.metrics import LATENCY_HELP, LATENCY_NAME, METRICS, Metric, sources
 from auditwire.errors import MissingExtraError
@@ -33,14 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AuditMetrics", "prometheus_name"]
 
-_SUFFIXES = {"By": "_bytes", "s": "_seconds"}
 _BUCKETS = (*map(str, BOUNDS), "+Inf")
 """The ``le`` labels."""
-
-
-def prometheus_name(name: str, unit: str) -> str:
-    """``pending.size``, ``By`` -> ``auditwire_pending_size_bytes``; a counter gets its ``_total`` later."""
-    return f"auditwire_{name.replace('.', '_')}{_SUFFIXES.get(unit, '')}"
 
 
 class AuditMetrics(Collector):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from auditwire.delivery.exposition import Family, Sample, exposition, families, prometheus_name
+from auditwire.delivery.exposition import Family, Sample, exposition, families
 from auditwire.delivery.health import Health
 from auditwire.delivery.latency import Latency, LatencyMeter
 from auditwire.delivery.metrics import Observed
@@ -70,11 +70,6 @@ def test_the_page_says_the_same_as_the_one_of_prometheus_own_library() -> None:
         if line.startswith(("# HELP", "# TYPE"))
     }
     assert {line for line in ours.splitlines() if line.startswith("#")} == theirs
-
-
-def test_names_are_those_of_the_integration() -> None:
-    for name, unit in (("pending.size", "By"), ("pending.age", "s"), ("faults", "{fault}")):
-        assert prometheus_name(name, unit) == metrics_prometheus.prometheus_name(name, unit)
 
 
 def test_a_counter_does_not_fall() -> None:
