@@ -35,8 +35,8 @@ class JournalCollector(StreamingCollector[Scribe]):
 
     For programs that shall hold no Kafka credentials, or no Kafka client: ``auditwire forward PATH`` (or a
     :class:`KafkaCollector` with the same ``journal``, once this process has ended) sends what lies there.
-    Numbering, digests and checkpoints are this process's own, so that the one who delivers can neither leave
-    out nor change a record unseen. Threads, forks and the end of the process are as with
+    Numbering, digests and checkpoints are this process's own: what the one who delivers leaves out or changes
+    shows, unless the checkpoints, which are unsigned, are rewritten too. Threads, forks and the end of the process are as with
     :class:`KafkaCollector`.
 
     Args:
