@@ -97,7 +97,7 @@ class Site:
         """Let one more collector deliver what others left; its stream. Nothing lies there afterwards."""
         with self.collector() as kafka:
             until(lambda: self.streams == [kafka.stream_id], f"{self.left} is delivered", timeout)
-        assert self.left == []
+        assert self.left == [], self.left
         return kafka.stream_id
 
     def trail(self) -> Trail:
