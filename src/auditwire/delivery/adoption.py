@@ -53,6 +53,9 @@ ALIVE_SECONDS = 1.0
 RETRY_FIRST, RETRY_LAST = 1.0, 60.0
 """Seconds until a stream that failed is tried again, doubled each time."""
 
+GIVEN_UP_SECONDS = 600.0
+"""Seconds until a stream that cannot be delivered is taken up again."""
+
 
 @dataclass(frozen=True)
 class Adoption:
@@ -173,6 +176,8 @@ class Adopter:
                     self._look_at = min(self._look_at, now)  # there may be room for another one
             except (OSError, AuditwireError):
                 self.failed(case.feed, now)
+            except Exception:  # noqa: BLE001 - what one stream's files hold must not stop all others
+                self.give_up(case.feed, now)
 
     def may_take(self, feed: Feed, now: float) -> bool:
         """Whether a feed, one of those of the sender, is not in a pause after a failure."""
@@ -190,6 +195,17 @@ class Adopter:
         case.pause = min(RETRY_LAST, max(RETRY_FIRST, case.pause * 2))
         case.retry_at = now + case.pause
         self._fault(f"the journal of stream {feed.stream_id} could not be used: it is tried again")
+
+    def give_up(self, feed: Feed, now: float) -> None:
+        """A stream's files do what nobody has thought of: log the exception, and let go of it for long.
+
+        What was read of it may not have come through; it is read again from the beginning then.
+        """
+        case = self._cases.get(feed.stream_id)
+        if case is not None:
+            self._fault(f"the journal of stream {feed.stream_id} cannot be delivered: it is left for a while")
+            self._failed[feed.stream_id] = now + GIVEN_UP_SECONDS, RETRY_LAST
+            self._drop(case)
 
     def _is_gone(self, case: _Case) -> bool:
         """Whether somebody has removed a stream's directory; it is let go of then."""
@@ -242,7 +258,7 @@ class Adopter:
             try:
                 waiting += self._consider(stream_id, left_alone, now)
                 self._failed.pop(stream_id, None)
-            except (OSError, AuditwireError):
+            except Exception:  # noqa: BLE001 - one stream's files must not stop all others; it is logged
                 waiting += 1
                 pause = min(RETRY_LAST, max(RETRY_FIRST, pause * 2))
                 self._failed[stream_id] = now + pause, pause
@@ -311,8 +327,7 @@ class Adopter:
     def _bring_on(self, case: _Case, now: float) -> bool:
         """One step towards the end of a stream; True when it is removed."""
         feed = case.feed
-        feed.keep_unreadable(self._around.wall_us())
-        if not feed.at_end or self._is_gone(case):
+        if not feed.keep_unreadable(self._around.wall_us()) or not feed.at_end or self._is_gone(case):
             return False
         if feed.owner is None:
             feed.owner = feed.directory.take_owner()

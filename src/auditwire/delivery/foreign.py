@@ -17,6 +17,7 @@ from auditwire.journal.parked import ParkedLog
 from auditwire.journal.reader import StreamReader
 from auditwire.journal.recovery import keep_unreadable
 from auditwire.journal.target import same_boot
+from auditwire.jsonable import whole
 from auditwire.wire import decode, frame_single_object
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ LOADED = 2_000
 
 _CHECKPOINT = CheckpointEvent.event_type
 _LOOKS = 4  # batches that one take goes through in search of a record that is not done
+_GAP = 1 << 22  # a longer gap waits for everything before it, so that it takes no memory
+_KEPT_AT_ONCE = 16  # unreadable ranges, each of which takes some synchronisations of the disk
 
 
 class _Files:
@@ -109,7 +112,7 @@ class ForeignFeed(Feed):
         super().__init__(
             _Files(self.reader, budget),
             directory.stream_id,
-            source if isinstance(source, str) else None,
+            whole(source) if isinstance(source, str) else None,
             now,
             hold,
             self.reader.low,
@@ -126,6 +129,7 @@ class ForeignFeed(Feed):
         self._ahead: dict[
             int, tuple[str, int]
         ] = {}  # copies of what the segments have too, for when it comes
+        self._later: list[Record] = []  # what comes behind a gap of such a length
         self._loading: Iterator[Record] | None = None
         self._kept = 0
         self._kept_parked = 0
@@ -146,7 +150,7 @@ class ForeignFeed(Feed):
     @property
     def at_end(self) -> bool:
         """Whether the writer is gone, and everything that can be read was taken."""
-        return self._loading is None and self.reader.at_end
+        return self._loading is None and self.reader.at_end and not self._later and not self._ahead
 
     # -- reading ----------------------------------------------------------------------------------------
 
@@ -156,14 +160,29 @@ class ForeignFeed(Feed):
             self._load()
             return []
         for _ in range(_LOOKS):
-            records = self.reader.take(limit)
-            if not records:
+            records = self._later or self.reader.take(limit)
+            if not records or (self._later and self.waits):
                 self.busy = False
+                if not records and self.reader.at_end and self._ahead:
+                    self._skip_to(max(self._ahead) + 1)  # copies of what the segments have not got any more
                 return []
-            records = self._sift(records)
+            records = self._sift(self._before_gap(records))
             if records:
                 return records
         return []
+
+    def _before_gap(self, records: list[Record]) -> list[Record]:
+        """Those in front of the first gap that is so long that what comes behind has to wait."""
+        self._later = []
+        if records[-1].sequence - self.window.end < _GAP:
+            return records
+        before = self.window.end
+        for index, record in enumerate(records):
+            if record.sequence - before > _GAP and (index or self.waits):
+                self._later = records[index:]
+                return records[:index]
+            before = max(before, record.sequence + 1)
+        return records
 
     def _load(self) -> None:
         """Look at the parked copies that an earlier sender left: they are all still to be sent."""
@@ -199,6 +218,8 @@ class ForeignFeed(Feed):
 
     def _sift(self, records: list[Record]) -> list[Record]:
         """Of records as they were read, those that are still to be sent."""
+        if not records:
+            return records
         for record in records:
             if record.event_type == _CHECKPOINT:
                 self._look_at(record)
@@ -270,18 +291,23 @@ class ForeignFeed(Feed):
         """``segment:from-to`` of what could not be read; copies of parked records are not counted here."""
         return [f"{damage.segment}:{damage.start}-{damage.end}" for damage in self.reader.unreadable]
 
-    def keep_unreadable(self, at_us: int) -> None:
-        """Keep the bytes that could not be read, before anything is removed.
+    def keep_unreadable(self, at_us: int) -> bool:
+        """Keep some of the bytes that could not be read, before anything is removed; whether all are kept.
 
         Raises:
             OSError: They cannot be kept now. Nothing is removed until they are.
         """
-        for damage in self.reader.unreadable[self._kept :]:
+        for damage in self.reader.unreadable[self._kept : self._kept + _KEPT_AT_ONCE]:
             self._keep(damage, at_us, parked=False)
             self._kept += 1
-        for damage in self.copies.unreadable[self._kept_parked :]:
+        for damage in self.copies.unreadable[self._kept_parked : self._kept_parked + _KEPT_AT_ONCE]:
             self._keep(damage, at_us, parked=True)
             self._kept_parked += 1
+        return self._all_kept
+
+    @property
+    def _all_kept(self) -> bool:
+        return self._kept >= len(self.reader.unreadable) and self._kept_parked >= len(self.copies.unreadable)
 
     def _keep(self, damage: Any, at_us: int, *, parked: bool) -> None:
         try:
@@ -290,7 +316,7 @@ class ForeignFeed(Feed):
             return  # the file is gone, and with it what could have been kept
 
     def move(self, now: float, *, last: bool = False) -> int:
-        if self._kept < len(self.reader.unreadable) or self._kept_parked < len(self.copies.unreadable):
+        if not self._all_kept:
             return self.low  # nothing is removed whose bytes are not kept yet
         return super().move(now, last=last)
 

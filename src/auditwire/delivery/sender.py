@@ -337,11 +337,17 @@ class Sender:
             if not own and not self._may_take(feed, now):
                 continue
             if feed.durable and self._hold.full and not self._make_room():
+                feed.busy = False  # what it said of the round before would keep the thread awake
                 continue
             try:
                 records = feed.take(BATCH, now)
             except OSError:
                 self._failed(feed, now)
+                continue
+            except Exception:
+                if own or self.adopter is None:
+                    raise
+                self.adopter.give_up(feed, now)
                 continue
             if own:
                 self._control.digest(records, now)
@@ -384,6 +390,10 @@ class Sender:
                 feed.move(now, last=last)
             except OSError:  # noqa: PERF203 - one feed's disk must not stop the others
                 self._failed(feed, now)
+            except Exception:
+                if feed is self._own or self.adopter is None:
+                    raise
+                self.adopter.give_up(feed, now)
         low, barriers = self._own.low, self._barriers
         while barriers:
             mark = barriers[0]

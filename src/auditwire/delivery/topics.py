@@ -6,6 +6,7 @@ retention of 400 days, because audit rules ask for six to twelve months.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ CREATE_SECONDS = 15.0
 """How long a broker may take over the creation of a topic."""
 
 _THREE = 3
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+"""What Kafka allows (``org.apache.kafka.common.internals.Topic``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,12 @@ class Directory:
 
     def look_up(self, topic: str) -> Lookup:
         """What is known of the topic now. Asks the cluster, for at most ``LOOKUP_SECONDS``."""
+        if not _NAME.fullmatch(topic) or topic in {".", ".."}:
+            # the client would raise for some of these, and one stream's files must not stop all others
+            return Lookup(refused="Kafka allows no topic of this name")
+        return self._ask(topic)
+
+    def _ask(self, topic: str) -> Lookup:
         future = self._creating.get(topic)
         if future is not None and not future.done():
             self._admin.poll(0)  # serves its callbacks: errors, tokens

@@ -23,6 +23,8 @@ from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
+from auditwire.journal.format import MAX_SEQUENCE
+
 if TYPE_CHECKING:
     from auditwire.journal.filesystem import File, FileSystem
 
@@ -38,6 +40,7 @@ SIZE = SLOT_OFFSETS[1] + SLOT_SIZE
 _HEAD = Struct("<4sHH")
 _SLOT = Struct("<4sHHQQQI24x")
 _CRC = Struct("<I")
+_LAST = (1 << 64) - 1
 
 
 class Position(NamedTuple):
@@ -170,4 +173,6 @@ def _unpack(slot: bytes, number: int) -> tuple[int, Position] | None:
     _, _, _, generation, low, listed, segment = _SLOT.unpack_from(slot)
     if generation & 1 != number:  # else the next write would go over the only good one
         raise ValueError("belongs into the other slot")
+    if max(low, listed) > MAX_SEQUENCE or generation == _LAST:
+        raise ValueError("numbers that no stream reaches")
     return generation, Position(low, listed, segment)

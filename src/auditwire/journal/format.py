@@ -76,6 +76,7 @@ __all__ = [
     "LENGTH",
     "MAGIC",
     "MAX_INFO",
+    "MAX_SEQUENCE",
     "NATIVE",
     "PARKED",
     "SEALED",
@@ -117,6 +118,9 @@ PARKED = 1 << 62
 
 MAX_INFO = 1 << 20
 """Bytes of a description, at most."""
+
+MAX_SEQUENCE = (1 << 62) - 1
+"""No stream comes so far; what has a higher number would not fit into Avro's ``long`` some records later."""
 
 _BLOCK = 4096
 _PARKED_FLAG = 1
@@ -266,6 +270,8 @@ def read_header(file: File, path: str, size: int) -> Header:
     info = read_around(file, HEADER_SIZE, length)
     if crc32(info, crc32(raw[: HEADER.size])) != int.from_bytes(raw[HEADER.size :], "little"):
         raise SegmentDamaged("checksum", f"{path}: the checksum of the header of segment {number} differs")
+    if first_sequence > MAX_SEQUENCE or number << 32 >= PARKED:
+        raise SegmentDamaged("malformed", f"{path}: segment {number} beginning with record {first_sequence}")
     return Header(
         number,
         str(UUID(bytes=stream_id)),

@@ -52,7 +52,8 @@ class Missing:
             try:
                 if segment.first_sequence <= last:
                     index = self._index(segment, remember=remember)
-                    for sequence in index.keys() & range(first, last + 1) - found.keys():
+                    # not by the range, which is as long as a header says
+                    for sequence in [n for n in index if first <= n <= last and n not in found]:
                         found[sequence], _ = segment.load(index[sequence], verify=True, origin=origin)
             finally:
                 segment.close()

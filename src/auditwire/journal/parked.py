@@ -15,7 +15,15 @@ from array import array
 from bisect import bisect_left, insort
 from typing import TYPE_CHECKING
 
-from auditwire.journal.format import HEADER_SIZE, LENGTH, PARKED, WORD, aligned, pack_record
+from auditwire.journal.format import (
+    HEADER_SIZE,
+    LENGTH,
+    MAX_SEQUENCE,
+    PARKED,
+    WORD,
+    aligned,
+    pack_record,
+)
 from auditwire.journal.opened import OpenSegments
 from auditwire.journal.recovery import UNPUBLISHED, Unreadable, is_blank, recover
 from auditwire.journal.segment import Segment, SegmentDamaged
@@ -236,6 +244,10 @@ class ParkedLog:
                         continue
                     damaged = True
                     self.unreadable.append(found)
+                elif found.sequence > MAX_SEQUENCE:
+                    damaged = True
+                    begin = found.position & LENGTH
+                    self.unreadable.append(Unreadable(number, begin, begin + found.size, "sequence"))
                 else:
                     self._remember(number, size, found.sequence)
                     yield found

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import KafkaError
 from test_sender import STREAM, TOO_LARGE, Message, World, error
 
-from auditwire.delivery.adoption import LOOK_SECONDS, MOST, RETRY_LAST, Adoption
+from auditwire.delivery.adoption import GIVEN_UP_SECONDS, LOOK_SECONDS, MOST, RETRY_LAST, Adoption
 from auditwire.delivery.recovered import statements
 from auditwire.errors import JournalFull
 from auditwire.events import CheckpointEvent, ErrorEvent, LossEvent, QuarantineEvent, RecoveryEvent
@@ -499,6 +499,95 @@ def test_a_copy_that_an_earlier_sender_parked_is_sent(shore: Shore) -> None:
     world.rounds(20, seconds=0.1)
     assert sorted(d.sequence for d in of_stream(world, orphan)) == [1, 3, 4]
     assert not lies(orphan)
+
+
+def test_a_copy_whose_segment_has_nothing_of_it_any_more_is_sent(shore: Shore) -> None:
+    """It was synced, and the segment was not: a loss of power, or a bad block, took the stream's end."""
+    stream = shore.files.stream().errors(3)
+    stream.sequence = 5
+    stream.errors(2, file="parked/00000000.seg")
+    orphan = stream.end()
+    world = shore.sender()
+    world.rounds(20, seconds=0.1)
+    assert sorted(d.sequence for d in of_stream(world, orphan)) == [0, 1, 2, 5, 6]
+    assert not lies(orphan)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_gap_of_any_length_takes_no_memory(shore: Shore, inside: bool) -> None:
+    stream = shore.files.stream().errors(3, seal=True)
+    stream.sequence = 1 << 40
+    stream.errors(3, file="00000001.seg", seal=True)
+    stream.sequence = 1 << 50
+    orphan = stream.errors(3, file="00000002.seg").end()
+    world = shore.sender()
+    if inside:
+        world.answer = lambda m: "later" if m.topic == "audit.error" else None
+        world.rounds(10, seconds=0.1)
+        assert sorted(d.sequence for d in of_stream(world, orphan)) == []
+        world.answer = lambda m: None
+    world.rounds(40, seconds=0.1)
+    expected = [base + n for base in (0, 1 << 40, 1 << 50) for n in range(3)]
+    assert sorted(d.sequence for d in of_stream(world, orphan)) == expected
+    assert not lies(orphan)
+
+
+@pytest.mark.parametrize("method", ["take", "advance"])
+def test_files_that_nobody_has_thought_of_stop_no_other_stream(
+    shore: Shore, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    bad, good = shore.files.stream().errors(3).end(), shore.files.stream().errors(3).end()
+    real = getattr(StreamReader, method)
+
+    def strange(reader: StreamReader, *arguments: Any) -> Any:
+        if reader._directory.stream_id == bad.stream_id:
+            raise OverflowError("as of a number that fits nowhere")
+        return real(reader, *arguments)
+
+    world = shore.sender()
+    with monkeypatch.context() as patch:
+        patch.setattr(StreamReader, method, strange)
+        world.rounds(40, seconds=0.5)
+        assert not lies(good)
+        assert lies(bad)
+        assert 1 <= world.sender.health().faults <= 2
+        assert world.sender.health().orphans == {}
+        lock = bad.directory.take_sender()
+        assert lock is not None
+        lock.release()
+    world.rounds(40, seconds=GIVEN_UP_SECONDS / 20)
+    assert {d.sequence for d in of_stream(world, bad)} == {0, 1, 2}
+    assert not lies(bad)
+
+
+def test_many_damaged_places_are_kept_a_few_in_each_round(shore: Shore) -> None:
+    """Each costs some synchronisations of the disk, and delivery reports are served in between."""
+    stream = shore.files.stream()
+    for _ in range(25):
+        begin = stream.errors(1).end_of("00000000.seg")
+        stream.errors(1)
+        stream.damage("00000000.seg", begin + 60, b"damage")
+    orphan = stream.end()
+    world = shore.sender()
+    folder = Path(shore.files.journal.quarantine_path(orphan.stream_id))
+    while not folder.exists():
+        world.rounds(1, seconds=0.1)
+    assert len(shore.kept(orphan)) < 2 * 25
+    world.rounds(30, seconds=0.1)
+    assert len(shore.kept(orphan)) == 2 * 25
+    assert len(of_stream(world, orphan)) == 25
+    assert not lies(orphan)
+
+
+def test_a_topic_that_cannot_be_holds_up_nothing_else(shore: Shore) -> None:
+    bad = shore.files.stream(target=Target(TARGET.bootstrap, "audit"))
+    bad._drafter._topics = {"error": "a\0b"}
+    bad.errors(2).end()
+    good = shore.files.stream().errors(2).end()
+    world = shore.sender()
+    world.rounds(30, seconds=0.1)
+    assert not lies(good)
+    assert world.sender.parked == {"a\0b": "Kafka allows no topic of this name"}
 
 
 def test_a_record_with_a_copy_is_sent_once(shore: Shore) -> None:

@@ -799,6 +799,15 @@ def on_disk(*events: AuditEvent) -> tuple[World, DurableJournal]:
     return World(journal=journal), journal
 
 
+def test_a_sender_that_holds_all_it_may_is_not_kept_awake_by_what_waits() -> None:
+    world, journal = on_disk(error())
+    world.answer = lambda m: "later"
+    journal.accept(2 * HOLD_RECORDS)
+    world.rounds(HOLD_RECORDS // BATCH + 10, seconds=0.1)
+    assert world.sender._hold.full
+    assert not any(world.sender.step() for _ in range(5))
+
+
 def test_memory_does_not_grow_with_what_waits_while_the_broker_takes_nothing() -> None:
     world, journal = on_disk(*(error("x", f"s{n}") for n in range(30)))
     world.unreachable = True

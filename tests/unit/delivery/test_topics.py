@@ -95,6 +95,14 @@ def test_a_topic_that_may_not_be_seen_is_refused() -> None:
     assert "TOPIC_AUTHORIZATION_FAILED" in (directory(cluster).look_up("t").refused or "")
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0b", "é", "t" * 250])
+def test_a_name_that_kafka_does_not_allow_is_refused_without_asking(name: str) -> None:
+    """The client raises for some of them, and names come from files that others wrote."""
+    cluster = Cluster()
+    cluster.list_topics = None  # type: ignore[method-assign,assignment]
+    assert "allows no topic" in (directory(cluster, TopicSettings()).look_up(name).refused or "")
+
+
 def test_a_missing_topic_is_not_made_unless_wanted() -> None:
     cluster = Cluster()
     cluster.has("t", error=KafkaError.UNKNOWN_TOPIC_OR_PART)

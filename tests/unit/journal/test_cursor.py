@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from auditwire.journal.cursor import MAGIC, SIZE, SLOT_OFFSETS, SLOT_SIZE, VERSION, Cursor, Position
 from auditwire.journal.filesystem import REAL
+from auditwire.journal.format import MAX_SEQUENCE
 from support.simulated_disk import PAGE
 from support.simulated_fs import SimulatedFileSystem
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 u32 = st.integers(0, 2**32 - 1)
-u64 = st.integers(0, 2**64 - 1)
-positions = st.builds(Position, u64, u64, u32)
+sequences = st.integers(0, MAX_SEQUENCE)
+positions = st.builds(Position, sequences, sequences, u32)
 
 
 def written(*moves: Position) -> SimulatedFileSystem:
@@ -297,4 +298,21 @@ def test_a_number_out_of_range_is_refused_and_changes_nothing(position: tuple[in
     cursor = Cursor.open(fs, "/cursor", writable=True)
     with pytest.raises(struct.error):
         cursor.write(*position)
+    assert cursor.read() == Position(1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"low": MAX_SEQUENCE + 1}, {"listed": 2**64 - 1}, {"generation": 2**64 - 2 + 1}]
+)
+def test_numbers_that_no_stream_reaches_are_no_position(fields: dict[str, int]) -> None:
+    """They would not fit into the next slot, or into the record that states how far the stream came."""
+    fs = SimulatedFileSystem()
+    file = fs.open("/cursor", create=True)
+    offset = SLOT_OFFSETS[fields.get("generation", 2) & 1]
+    file.write(offset, slot_with(**fields))
+    file.close()
+    cursor = Cursor.open(fs, "/cursor", writable=True)
+    assert cursor.read() is None
+    assert "no stream reaches" in cursor.problems[0]
+    cursor.write(1, 2, 3)
     assert cursor.read() == Position(1, 2, 3)

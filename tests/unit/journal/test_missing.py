@@ -56,6 +56,11 @@ def test_records_come_from_the_first_segment_that_has_them(stream: Stream) -> No
     assert find(missing, 40, 50) == []
 
 
+def test_a_search_takes_no_longer_for_a_gap_of_any_length(stream: Stream) -> None:
+    found = find(Missing(Opening(stream)), 35, 1 << 61)
+    assert found == [(sequence, 2) for sequence in range(35, 40)]
+
+
 def test_segments_that_begin_behind_it_are_not_searched(stream: Stream) -> None:
     stream.overwrite(2, stream.offsets[2][0], b"\xff" * 200)
     assert find(Missing(Opening(stream)), 0, 1) == [(0, 0), (1, 0)]

@@ -14,7 +14,7 @@ from stream_files import PRINT, STREAM, Stream, event, is_written
 from auditwire.journal import parked as module
 from auditwire.journal.base import Record
 from auditwire.journal.budget import Budget
-from auditwire.journal.format import PARKED
+from auditwire.journal.format import MAX_SEQUENCE, PARKED
 from auditwire.journal.parked import FIRST_FILE, LARGER_FILE, ParkedLog
 from auditwire.journal.recovery import Unreadable
 from auditwire.journal.segment import Segment, SegmentDamaged
@@ -75,6 +75,16 @@ def test_a_copy_is_read_by_the_reader_of_the_stream_too(stream: Stream) -> None:
     reader = stream.reader()
     assert reader.read(positions[2]).sequence == 2
     assert reader.read(positions[1]).position == positions[1]
+
+
+def test_a_copy_with_a_number_that_no_stream_reaches_is_damage(stream: Stream) -> None:
+    parked = log(stream)
+    park(parked, [9, MAX_SEQUENCE + 1])
+    parked.close()
+    again = log(stream)
+    assert [record.sequence for record in again.load()] == [9]
+    assert [damage.reason for damage in again.unreadable] == ["sequence"]
+    again.close()
 
 
 @pytest.mark.parametrize("restarted", [True, False])

@@ -13,7 +13,7 @@ from stream_files import INFO, PRINT, STREAM, TRACE, create, draft
 from auditwire.journal import format as module
 from auditwire.journal.base import Record
 from auditwire.journal.filesystem import REAL, RealFile, RealFileSystem
-from auditwire.journal.format import aligned
+from auditwire.journal.format import aligned, pack_header
 from auditwire.journal.segment import (
     PARKED,
     SEALED,
@@ -277,6 +277,18 @@ def test_a_flipped_bit_in_the_description_is_found(tmp_path: Path) -> None:
         file.seek(70)
         file.write(bytes([raw[0] ^ 1]))
     assert reason(REAL, segment.path) == "checksum"
+
+
+@pytest.mark.parametrize("numbers", [{"first_sequence": 1 << 62}, {"number": 1 << 30}])
+def test_numbers_that_no_stream_reaches_are_no_header(tmp_path: Path, numbers: dict[str, int]) -> None:
+    raw = pack_header(
+        **{"stream_id": STREAM, "number": 3, "first_sequence": 0, "info": INFO, **numbers},  # type: ignore[arg-type]
+        parked=False,
+        salt=None,
+        created_us=None,
+    )
+    (tmp_path / "00000003.seg").write_bytes(raw.ljust(4096, b"\0"))
+    assert reason(REAL, str(tmp_path / "00000003.seg")) == "malformed"
 
 
 @pytest.mark.parametrize("size", [0, 7, 63])
