@@ -149,7 +149,7 @@ def emitter_on(fs: SimulatedFileSystem, broker: Broker, *, mapped: bool = True) 
 def adopt(fs: SimulatedFileSystem, broker: Broker, *, machine_restarted: bool) -> set[int]:
     """Deliver what can be read of the orphan, and state what was found; the sequences that could be read."""
     directory = JournalPath(fs, PATH).open_stream(ORPHAN)
-    reader = StreamReader(fs, directory, live=lambda: False, moves=False)
+    reader = StreamReader(fs, directory, live=lambda: False, moves=False, restarted=machine_restarted)
     stored: list[Stored] = []
     while not reader.at_end:
         stored += reader.take(100)
@@ -166,11 +166,7 @@ def adopt(fs: SimulatedFileSystem, broker: Broker, *, machine_restarted: bool) -
         ORPHAN,
         first=listed,
         last=stored[-1].sequence if stored else -1,
-        unreadable=[
-            f"{damage.segment}:{damage.start}-{damage.end}"
-            for damage in reader.unreadable
-            if damage.reason != "unpublished"  # nothing was accepted there
-        ],
+        unreadable=[f"{damage.segment}:{damage.start}-{damage.end}" for damage in reader.unreadable],
         machine_restarted=machine_restarted,
     ):
         if statement is not None:
