@@ -3,6 +3,12 @@
 A partition that does not answer gets no more records, and the others go on; for that the sender keeps a
 window for each partition, which opens as acknowledgements come (as TCP's slow start does) and closes when
 they do not. Otherwise one dead partition would fill the producer's queue, which all partitions share.
+
+**The first record of a producer goes to a partition alone.** Up to Kafka 4.4 a broker that knows nothing of a
+producer on a partition takes a batch with any sequence. When the first batch reaches it before it has heard of
+a partition that was just made, that one is refused for the moment, and a second one on its way behind it is
+taken; the first one does not follow any more, and was seen to be reported as delivered all the same
+(KAFKA-15591, https://github.com/apache/kafka/pull/23234). One record alone has no second one behind it.
 """
 
 from __future__ import annotations
@@ -28,6 +34,9 @@ MAX_BYTES = 4 << 20
 
 FIRST_RECORDS = 128
 """Where the window begins, and what it falls back to after silence; 126 silent partitions fit the queue."""
+
+FORGOTTEN_SECONDS = 3_600.0
+"""After so long without a record a broker may have forgotten the producer; its own default is a day."""
 
 SILENCE_SECONDS = 10.0
 """A partition that acknowledged nothing for so long gets no more until it does."""
@@ -62,6 +71,7 @@ class Lane:
         "again",
         "backlog",
         "chunks",
+        "known",
         "narrow",
         "narrow_until",
         "not_before",
@@ -84,6 +94,8 @@ class Lane:
         self.produced = 0
         self.unacked = 0
         self.unacked_bytes = 0
+        self.known = False
+        """The broker has a record of this producer on this partition."""
         self.window = FIRST_RECORDS
         self.progress_at = 0.0
         self.narrow: int | None = None
@@ -94,18 +106,19 @@ class Lane:
 
     def room(self, now: float) -> tuple[int, int]:
         """How many records and bytes may be produced now; (0, 0) when none."""
-        if now < self.not_before:
+        # what was produced behind records that go again may fail too: their order stays
+        if now < self.not_before or (self.again and self.chunks):
             return 0, 0
-        if self.again:
-            if self.chunks:  # what was produced behind them may fail too: the order stays
-                return 0, 0
-            self._restore()
-        if self.unacked:
-            if self.narrow is not None:
-                return 0, 0
-            if now - self.progress_at > SILENCE_SECONDS:
-                self.window = FIRST_RECORDS
-                return 0, 0
+        self._restore()
+        if not self.unacked:
+            self.known = self.known and now - self.progress_at <= FORGOTTEN_SECONDS
+        elif self.narrow is not None or not self.known:
+            return 0, 0
+        elif now - self.progress_at > SILENCE_SECONDS:
+            self.window = FIRST_RECORDS
+            return 0, 0
+        if not self.known:
+            return 1, MAX_BYTES
         if self.narrow is not None:
             return MAX_RECORDS, self.narrow
         free = MAX_BYTES - self.unacked_bytes
@@ -128,6 +141,9 @@ class Lane:
         self.progress_at = now
         if chunk.failures:
             return
+        if not self.known:
+            self.known = True
+            return
         self.window = min(MAX_RECORDS, self.window * 2)
         if self.narrow is not None and now > self.narrow_until:
             self.narrow = None
@@ -147,6 +163,8 @@ class Lane:
             self._restore()
 
     def _restore(self) -> None:
+        if not self.again:
+            return
         for _, records in sorted(self.again, key=lambda item: item[0], reverse=True):
             self.backlog.put_back(records)
         self.again.clear()
@@ -179,4 +197,5 @@ class Lane:
             self.put_back(chunk, chunk.records[done:])
         self.chunks.clear()
         self.unacked = self.unacked_bytes = 0
+        self.known = False
         return arrived, again

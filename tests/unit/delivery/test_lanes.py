@@ -3,6 +3,7 @@ from __future__ import annotations
 from auditwire.delivery.backlog import Hold
 from auditwire.delivery.lanes import (
     FIRST_RECORDS,
+    FORGOTTEN_SECONDS,
     MAX_BYTES,
     MAX_RECORDS,
     NARROW_SECONDS,
@@ -27,8 +28,36 @@ def send(lane: Lane, *records: Record, now: float = 0.0) -> Chunk:
     return chunk
 
 
-def test_the_window_opens_as_acknowledgements_come() -> None:
+def known() -> Lane:
+    """A lane whose first record was acknowledged."""
     lane = Lane("t", 0, Hold())
+    lane.settled(send(lane, record(0)), 0.0)
+    return lane
+
+
+def test_the_first_record_of_a_producer_goes_alone_until_it_is_acknowledged() -> None:
+    lane = Lane("t", 0, Hold())
+    assert lane.room(0.0) == (1, MAX_BYTES)
+    refused = send(lane, record(0))
+    assert lane.room(0.0) == (0, 0)
+    refused.failures[b"body0"] = 6
+    lane.settled(refused, 0.0)
+    lane.put_back(refused, refused.records)
+    assert lane.room(0.0)[0] == 1
+    lane.settled(send(lane, record(0)), 0.0)
+    assert lane.room(0.0)[0] == FIRST_RECORDS
+    lane.forget_sent()
+    assert lane.room(0.0)[0] == 1
+
+
+def test_a_broker_that_may_have_forgotten_the_producer_gets_one_record_first() -> None:
+    lane = known()
+    assert lane.room(FORGOTTEN_SECONDS)[0] == FIRST_RECORDS
+    assert lane.room(FORGOTTEN_SECONDS + 1)[0] == 1
+
+
+def test_the_window_opens_as_acknowledgements_come() -> None:
+    lane = known()
     seen = []
     for _ in range(6):
         room = lane.room(0.0)[0]
@@ -38,14 +67,14 @@ def test_the_window_opens_as_acknowledgements_come() -> None:
 
 
 def test_unacknowledged_bytes_close_it_but_one_record_always_goes() -> None:
-    lane = Lane("t", 0, Hold())
+    lane = known()
     assert lane.room(0.0)[1] == MAX_BYTES
     send(lane, record(0, MAX_BYTES))
     assert lane.room(0.0) == (0, 0)
 
 
 def test_a_silent_partition_gets_no_more_until_it_answers() -> None:
-    lane = Lane("t", 0, Hold())
+    lane = known()
     chunk = send(lane, record(0), now=5.0)
     assert lane.room(5.0 + SILENCE_SECONDS)[0] > 0
     assert lane.room(5.1 + SILENCE_SECONDS) == (0, 0)
@@ -54,7 +83,7 @@ def test_a_silent_partition_gets_no_more_until_it_answers() -> None:
 
 
 def test_a_narrow_lane_sends_one_chunk_at_a_time_until_its_time_is_over() -> None:
-    lane = Lane("t", 0, Hold())
+    lane = known()
     lane.narrow_to(1_000, 0.0)
     assert lane.room(0.0) == (MAX_RECORDS, 1_000)
     chunk = send(lane, record(0))
@@ -66,7 +95,7 @@ def test_a_narrow_lane_sends_one_chunk_at_a_time_until_its_time_is_over() -> Non
 
 
 def test_a_failed_chunk_opens_nothing() -> None:
-    lane = Lane("t", 0, Hold())
+    lane = known()
     chunk = send(lane, record(0))
     chunk.failures[b"body0"] = 10
     lane.settled(chunk, 0.0)
