@@ -4,10 +4,10 @@ A partition that does not answer gets no more records, and the others go on; for
 window for each partition, which opens as acknowledgements come (as TCP's slow start does) and closes when
 they do not. Otherwise one dead partition would fill the producer's queue, which all partitions share.
 
-**The first record of a producer goes to a partition alone.** Up to Kafka 4.4 a broker that knows nothing of a
-producer on a partition takes a batch with any sequence. When the first batch reaches it before it has heard of
-a partition that was just made, that one is refused for the moment, and a second one on its way behind it is
-taken; the first one does not follow any more, and was seen to be reported as delivered all the same
+**The first record of a producer goes to a partition alone.** Up to Kafka 4.4 a broker that knows nothing of
+a producer on a partition takes a batch with any sequence. When the first batch reaches it before it has heard
+of a partition that was just made, that one is refused for the moment, and a second one on its way behind it
+is taken; the first one does not follow any more, and was seen to be reported as delivered all the same
 (KAFKA-15591, https://github.com/apache/kafka/pull/23234). One record alone has no second one behind it.
 """
 
