@@ -121,15 +121,16 @@ class StreamReader:
         self.next_sequence = min(self.low, self.listed)
 
     def _first_sequence(self, numbers: list[int]) -> int:
-        """The least that a stream without a cursor may still have."""
+        """The least that a stream without a cursor may still have; not only the oldest segment has it."""
+        firsts = []
         for number in numbers:
             if number == 0:
-                break
+                return 0
             segment = self._try_open(number)
             if isinstance(segment, Segment):
                 segment.close()
-                return segment.first_sequence
-        return 0
+                firsts.append(segment.first_sequence)
+        return min(firsts, default=0)
 
     # -- reading ----------------------------------------------------------------------------------------
 
@@ -301,7 +302,10 @@ class StreamReader:
     def _enter(self, segment: Segment) -> None:
         first = segment.first_sequence
         if not self._started and (segment.number == self._oldest or not self._trusted):
-            self.next_sequence = first
+            # without a cursor a later segment, written anew, may have what the oldest one does not
+            self.next_sequence = (
+                first if self._progress.position is not None else min(first, self.next_sequence)
+            )
         elif not self._started:
             self.next_sequence = min(self.next_sequence, first)
         elif self._vanished:  # it was there: removed by the sender, to which everything in it was done

@@ -392,6 +392,17 @@ def test_segments_that_a_crash_left_behind_the_cursor_are_removed(stream: Stream
     assert stream.directory.segments() == [2]
 
 
+def test_without_a_cursor_what_a_later_segment_has_anew_is_read_though_the_oldest_begins_behind_it(
+    stream: Stream,
+) -> None:
+    # segment 0 is gone; what it had stands in segment 2, written anew after a synchronisation that failed
+    stream.write(1, range(4, 8))
+    stream.write(2, range(9), seal=False)
+    reader = stream.reader()
+    assert drain(reader) == list(range(9))
+    assert not reader.damaged
+
+
 def test_what_is_below_the_cursor_is_never_taken_back(stream: Stream) -> None:
     three(stream)
     reader = stream.reader()
