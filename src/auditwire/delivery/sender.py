@@ -113,6 +113,7 @@ class Sender:
         self._hold = hold = Hold()
         self._own = own = Feed(journal, drafter.stream_id, source, monotonic(), hold)
         self._feeds: list[Feed] = [own]
+        self._disk = disk = journal if isinstance(journal, DiskJournal) else None
         self._control = Control(
             journal,
             drafter,
@@ -120,8 +121,8 @@ class Sender:
             notes,
             acknowledged=lambda: own.low,
             on_checkpoint=own.checkpoint if journal.durable else None,
+            budget=None if disk is None else disk.budget,
         )
-        self._disk = disk = journal if isinstance(journal, DiskJournal) else None
         path = None if disk is None else disk.path
         self._quarantine = Quarantine(own, self._control, path, fault=client.fault, wall_us=self._wall_us)
         self._router = Router(

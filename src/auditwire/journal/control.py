@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from auditwire.events import AuditEvent
     from auditwire.journal.base import Journal, Record
+    from auditwire.journal.budget import Budget
     from auditwire.journal.drafter import Drafter
     from auditwire.journal.notes import Notes
     from auditwire.stream import Ledger, Reason
@@ -42,6 +43,8 @@ class Control:
         acknowledged: Gives the sequence below which every record is acknowledged, for the checkpoints.
         on_checkpoint: Called with a checkpoint's sequence and the sequence below which it and those before it
             list every record; None where nobody removes records by it.
+        budget: Of the journal path; None where that is not to be exceeded. A checkpoint that lists
+            acknowledged records may: they cannot be removed without it.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Control:
         *,
         acknowledged: Callable[[], int],
         on_checkpoint: Callable[[int, int], None] | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._journal = journal
         self._drafter = drafter
@@ -60,6 +64,7 @@ class Control:
         self._notes = notes
         self._acknowledged = acknowledged
         self._on_checkpoint = on_checkpoint
+        self._budget = budget
         self._type_keys: dict[str, str] = {}  # by event type: one process has one schema of each
         self._now = 0.0
         self._opened = False
@@ -136,8 +141,13 @@ class Control:
             self._checkpoint("close", now)
 
     def _checkpoint(self, reason: Reason, now: float) -> None:
-        event = self._ledger.checkpoint(reason, acknowledged=self._acknowledged())
+        acknowledged = self._acknowledged()
+        event = self._ledger.checkpoint(reason, acknowledged=acknowledged)
         sequence = self._append(event)
+        if sequence is None and self._budget is not None and event.first_sequence < acknowledged:
+            # a journal that an outage has filled: all is delivered by now, and there is no room to list it
+            with self._budget.overdrawn():
+                sequence = self._append(event)
         if sequence is None:
             self._checkpoint_at = now + RETRY_SECONDS  # a later one lists the same and more
             return

@@ -176,6 +176,29 @@ def test_a_path_that_an_outage_has_filled_is_emptied_by_the_next_process(shore: 
     assert "accepted again" in [event.error_type for event in world.events(ErrorEvent)]
 
 
+def test_a_journal_that_an_outage_has_filled_empties_when_the_broker_is_back(
+    shore: Shore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most of it was accepted when no more could be held, and there is no room for the checkpoints."""
+    monkeypatch.setattr("auditwire.delivery.backlog.HOLD_RECORDS", 200)
+    world = shore.sender(capacity=MIN_CAPACITY, on_full="drop_newest")
+    world.answer = lambda m: "later"
+    world.rounds(2)
+    with contextlib.suppress(JournalFull):
+        while world.journal.next_sequence < MIN_CAPACITY // 200:
+            world.emit(error("x"))
+    world.rounds(10, seconds=1)
+    assert world.journal.directory.segments()[:2] == [0, 1]
+    world.answer = lambda m: None
+    deadline = time.monotonic() + 60
+    while world.journal.directory.segments()[0] == 0 and time.monotonic() < deadline:
+        world.rounds(10, seconds=0.1)
+    world.emit(error("accepted again"))
+    while world.sender.pending and time.monotonic() < deadline:
+        world.rounds(10, seconds=0.1)
+    assert world.sequences() == list(range(world.journal.next_sequence))
+
+
 def test_segments_go_as_their_part_of_the_statement_is_acknowledged_and_the_next_adopter_goes_on(
     shore: Shore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
