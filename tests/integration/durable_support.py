@@ -6,10 +6,12 @@ is what the journal promised, whatever became of the program in the next instant
 
 from __future__ import annotations
 
+import subprocess
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pytest
 from emit_support import QUICK, read_all, run_script, start_script, until
 
 from auditwire import KafkaCollector
@@ -18,7 +20,6 @@ from auditwire.journal.filesystem import REAL
 from auditwire.journal.layout import JournalPath
 
 if TYPE_CHECKING:
-    import subprocess
     from pathlib import Path
     from typing import Any
 
@@ -103,6 +104,52 @@ class Site:
     def trail(self) -> Trail:
         """Everything on the broker."""
         return read_all(self.broker.bootstrap, self.prefix)
+
+
+MEBIBYTE = 1 << 20
+
+
+def permitted(*arguments: str) -> None:
+    """Run a command; the test is skipped where the machine does not permit it."""
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"{' '.join(arguments[:2])} is not permitted here: {done.stderr.strip()}")
+
+
+class Disks:
+    """File systems of the test's own, mounted below a folder until ``unmount``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._mounted: list[Path] = []
+
+    def mount(self, kind: str, size: int = 24 * MEBIBYTE, inodes: int = 0) -> Path:
+        """A new one, empty.
+
+        Args:
+            kind: ``tmpfs``, or ``ext4`` on an image.
+            size: Bytes.
+            inodes: How many a tmpfs has; 0 for its own choice.
+        """
+        number = len(self._mounted)
+        folder = self._folder / f"disk-{number}"
+        folder.mkdir()
+        if kind == "tmpfs":
+            options = f"size={size}" + (f",nr_inodes={inodes}" if inodes else "")
+            permitted("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder))
+        else:
+            image = self._folder / f"image-{number}"
+            with image.open("wb") as file:
+                file.truncate(size)
+            permitted("mkfs.ext4", "-q", "-F", "-m", "0", str(image))
+            permitted("mount", "-o", "loop", str(image), str(folder))
+        self._mounted.append(folder)
+        return folder
+
+    def unmount(self) -> None:
+        """All of them, though files may be open."""
+        while self._mounted:
+            subprocess.run(["umount", "-l", str(self._mounted.pop())], check=True)
 
 
 def assert_all_delivered(site: Site, trail: Trail, *, unsaid: int = 0) -> None:
