@@ -62,6 +62,9 @@ IDLE = 1.0
 FLUSH_SLICE = 0.05
 """Seconds of ``producer.flush`` in one round, while somebody waits for a flush."""
 
+AHEAD_SECONDS = 1.0
+"""Without an acknowledgement for so long, records that cannot be taken yet are digested where they are."""
+
 _origin = attrgetter("origin")
 
 STALLED_SECONDS = 10.0
@@ -338,7 +341,8 @@ class Sender:
             if not own and not self._may_take(feed, now):
                 continue
             if feed.durable and self._hold.full and not self._make_room():
-                feed.busy = False  # what it said of the round before would keep the thread awake
+                # what it said of the round before would keep the thread awake
+                feed.busy = own and self._look_ahead(now)
                 continue
             try:
                 records = feed.take(BATCH, now)
@@ -356,6 +360,22 @@ class Sender:
                 put(record, now)
             taken += len(records)
         return taken
+
+    def _look_ahead(self, now: float) -> bool:
+        """Digest records that cannot be taken for want of memory; whether there were any.
+
+        So that checkpoints list them while there is room for checkpoints, and not when a journal that has
+        become full is to be emptied, or an adopter has to state them one by one.
+        """
+        if self._disk is None or now - self._own.progress_at < AHEAD_SECONDS:
+            return False
+        try:
+            records = self._disk.look_ahead(BATCH)
+        except OSError:
+            self._failed(self._own, now)
+            return False
+        self._control.digest(records, now)
+        return bool(records)
 
     def _may_take(self, feed: Feed, now: float) -> bool:
         """Others' records only while there is much room for the own ones, and not while all has to end."""

@@ -14,7 +14,7 @@ from auditwire.events import LossEvent
 from auditwire.stream import type_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from auditwire.events import AuditEvent
     from auditwire.journal.base import Journal, Record
@@ -78,8 +78,13 @@ class Control:
         self.last: tuple[int, bytes] | None = None
         """Sequence and digest of the last record that was digested."""
 
-    def digest(self, records: Iterable[Record], now: float) -> None:
-        """The stream's next records, its control records included: a checkpoint will list them."""
+    def digest(self, records: Sequence[Record], now: float) -> None:
+        """The stream's next records, its control records included: a checkpoint will list them.
+
+        Those that were digested before are passed over.
+        """
+        if records and records[0].sequence < self._ledger.next_sequence:
+            records = records[self._ledger.next_sequence - records[0].sequence :]
         add, type_keys = self._ledger.add, self._type_keys
         digest = b""
         for record in records:

@@ -56,6 +56,9 @@ _SEGMENTS = 8
 _TRY_SECONDS = 1.0
 """How often a disk that refuses is tried while nobody asks for a segment."""
 
+_LOOKS = 64
+"""Batches that one look ahead passes over at most, on its way to what it has not seen."""
+
 _PRESSURE = 0.5
 """The part of the bound above which room has to be made."""
 
@@ -107,6 +110,8 @@ class DiskJournal:
         self._room = Waiters()
         self._made: StreamDirectory | None = None
         self._reader: StreamReader | None = None
+        self._ahead: StreamReader | None = None
+        self._looked = 0
         self._marks: deque[Barrier] = deque()
         self._sealed = False
         self._closed = False
@@ -285,12 +290,16 @@ class DiskJournal:
         self._reading_thread = get_ident()
         if self._disk_problem is not None:
             self._try_disk()
-        reader = self._reader or self._open_reader()
-        if reader is None:
+        if self._reader is None:
+            self._reader = self._open_reader(moves=self._sends)
+        if self._reader is None:
             return []
-        records = reader.take(limit)
+        records = self._reader.take(limit)
         if records:
             self._taken = records[-1].sequence + 1
+            if self._ahead is not None and self._taken > self._looked:
+                self._ahead.close()  # it would keep the disk space of removed segments
+                self._ahead = None
         if not self._named:
             self._forget_previous()
         return records
@@ -315,20 +324,32 @@ class DiskJournal:
         self._look_for_room()
         self._room.wake()
 
-    def _open_reader(self) -> StreamReader | None:
+    def look_ahead(self, limit: int) -> list[Record]:
+        """The next records that `take` has not given yet and this has not either, to be digested only."""
+        if self._ahead is None:
+            self._ahead, self._looked = self._open_reader(moves=False), self._taken
+        if self._ahead is None:
+            return []
+        for _ in range(_LOOKS):
+            records = [r for r in self._ahead.take(limit) if r.sequence >= self._looked]
+            if records:
+                self._looked = records[-1].sequence + 1
+                return records
+        return []
+
+    def _open_reader(self, *, moves: bool) -> StreamReader | None:
         if self._writer.tail_number < 0:  # the opening checkpoint is tried again and again, and opens it
             return None
         directory = self._writer.directory
         assert directory is not None  # noqa: S101 - the writer has begun
-        self._reader = StreamReader(
+        return StreamReader(
             self._fs,
             directory,
             verify=False,
             live=lambda: True,
-            moves=self._sends,
+            moves=moves,
             origin=self.origin,
         )
-        return self._reader
 
     def read(self, position: int) -> Record:
         """A record again that ``take`` gave, as long as nothing above it was advanced over."""
@@ -409,8 +430,9 @@ class DiskJournal:
                 directory.remove()  # there was never room for a record
         except OSError as error:
             log.warning("the journal's directory %s could not be put away: %s", self.path.path, error)
-        if self._reader is not None:
-            self._reader.close()
+        for reader in (self._reader, self._ahead):
+            if reader is not None:
+                reader.close()
         for lock in self._locks():
             lock.release()
 
@@ -424,5 +446,6 @@ class DiskJournal:
         self._writer.after_fork()
         for lock in self._locks():
             lock.abandon()
-        if self._reader is not None:
-            self._reader.abandon()
+        for reader in (self._reader, self._ahead):
+            if reader is not None:
+                reader.abandon()

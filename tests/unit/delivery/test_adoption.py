@@ -199,6 +199,47 @@ def test_a_journal_that_an_outage_has_filled_empties_when_the_broker_is_back(
     assert world.sequences() == list(range(world.journal.next_sequence))
 
 
+def test_what_cannot_be_held_during_an_outage_is_listed_all_the_same(
+    shore: Shore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that is full for good there would be no room to list it later."""
+    monkeypatch.setattr("auditwire.delivery.backlog.HOLD_RECORDS", 200)
+    world = shore.sender(uuid7())
+    world.answer = lambda m: "later"
+    world.emit(*(error("x") for _ in range(5_000)))
+    world.rounds(60, seconds=1)
+    assert world.sender._hold.count < 1_000
+    shore.end(world)
+    second = shore.sender()
+    second.rounds(60, seconds=0.1)
+    assert len(of_stream(second, world.drafter.stream_id)) > 5_000
+    (statement,) = stated(second)
+    assert len(statement.entries) < 1_000
+    assert statement.first_sequence > 4_500
+
+
+def test_what_was_looked_at_ahead_is_delivered_and_listed_once(
+    shore: Shore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditwire.delivery.backlog.HOLD_RECORDS", 200)
+    world = shore.sender()
+    for _ in range(3):
+        world.answer = lambda m: "later"
+        for _ in range(10):
+            world.emit(*(error("x") for _ in range(100)))
+            world.rounds(3, seconds=1)
+        world.answer = lambda m: None
+        deadline = time.monotonic() + 30
+        while world.sender.pending and time.monotonic() < deadline:
+            world.rounds(10, seconds=0.1)
+    assert world.sequences() == list(range(world.journal.next_sequence))
+    listed = [sequence for c in world.events(CheckpointEvent) for sequence, _, _ in entries_of(c)]
+    assert listed == list(range(len(listed)))
+    digests = {d.sequence: d.digest for d in of_stream(world, STREAM)}
+    assert all(digests[s] == d for c in world.events(CheckpointEvent) for s, _, d in entries_of(c))
+    assert world.client.faults == 0
+
+
 def test_segments_go_as_their_part_of_the_statement_is_acknowledged_and_the_next_adopter_goes_on(
     shore: Shore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
