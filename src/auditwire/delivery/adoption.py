@@ -45,7 +45,10 @@ LOOK_SECONDS = 10.0
 """How often the journal path is looked through, unless said otherwise."""
 
 MOST = 8
-"""Streams delivered at once, the oldest first."""
+"""Orphans that are read at once, the oldest first."""
+
+MOST_WAITING = 64
+"""Orphans at once, with those that were read to their end and wait for acknowledgements."""
 
 ALIVE_SECONDS = 1.0
 """How often it is looked whether the owner of a live stream still lives."""
@@ -289,8 +292,11 @@ class Adopter:
         """With the owner's lock, or beside a living owner."""
         around, locks = self._around, [owner]
         try:
-            orphans = sum(not case.feed.reader_lives for case in self._cases.values())
-            if owner is not None and orphans >= MOST:
+            feeds = [case.feed for case in self._cases.values() if not case.feed.reader_lives]
+            # those of which all was read wait for topics that may take nothing for days: the next ones begin
+            if owner is not None and (
+                len(feeds) >= MOST_WAITING or sum(not feed.at_end for feed in feeds) >= MOST
+            ):
                 return True
             sender = directory.take_sender()
             if sender is None:

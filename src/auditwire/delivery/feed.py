@@ -12,6 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from auditwire.delivery.window import AckWindow
+from auditwire.errors import AuditwireError
 from auditwire.events import CONTROL_TYPES
 from auditwire.journal.format import PARKED
 
@@ -251,6 +252,7 @@ class Feed:
 
         Raises:
             OSError: The copies may not survive a power loss: nothing was moved.
+            SegmentDamaged: The first one is not there any more as it was written.
         """
         parked = self.parked
         assert parked is not None  # noqa: S101 - for the type checker; the caller opened it
@@ -263,7 +265,7 @@ class Feed:
                 size += record.size
                 if size >= PARK_BYTES:
                     break
-        except OSError:  # no room for more copies, or this one cannot be read now
+        except (OSError, AuditwireError):  # no room for more copies, or this one cannot be read
             if not moved:
                 raise
         parked.sync()

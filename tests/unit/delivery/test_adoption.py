@@ -16,7 +16,14 @@ from test_sender import STREAM, TOO_LARGE, Message, World, error
 from auditwire.delivery.adoption import GIVEN_UP_SECONDS, LOOK_SECONDS, MOST, RETRY_LAST, Adoption
 from auditwire.delivery.recovered import statements
 from auditwire.errors import JournalFull
-from auditwire.events import CheckpointEvent, ErrorEvent, LossEvent, QuarantineEvent, RecoveryEvent
+from auditwire.events import (
+    CheckpointEvent,
+    ErrorEvent,
+    LossEvent,
+    QuarantineEvent,
+    RecoveryEvent,
+    TurnStartEvent,
+)
 from auditwire.ids import uuid7
 from auditwire.journal import MemoryJournal
 from auditwire.journal.disk import MIN_CAPACITY, DiskJournal
@@ -551,6 +558,34 @@ def test_segments_of_a_served_stream_go_when_their_checkpoints_are_done(tmp_path
     world.rounds(20, seconds=0.1)
     assert living.directory.segments() == [1]
     shore.end(world)
+
+
+def test_streams_that_wait_for_a_parked_topic_hold_up_no_others(shore: Shore) -> None:
+    waiting = [shore.files.stream().errors(1).end() for _ in range(MOST + 2)]
+    last = shore.files.stream().write(TurnStartEvent(turn_id="t")).end()
+    world = shore.sender()
+    world.topics["audit.error"] = (0, KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    world.rounds(10, seconds=LOOK_SECONDS / 2)
+    assert len(of_stream(world, last)) == 1
+    assert not lies(last)
+    assert all(map(lies, waiting))
+    world.topics["audit.error"] = (6, 0)
+    world.rounds(20, seconds=LOOK_SECONDS)
+    assert not any(map(lies, waiting))
+
+
+def test_so_many_streams_wait_at_once_that_descriptors_do_not_run_out(
+    shore: Shore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditwire.delivery.adoption.MOST_WAITING", MOST + 1)
+    for _ in range(MOST + 3):
+        shore.files.stream().errors(1).end()
+    world = shore.sender()
+    world.answer = lambda m: "later" if m.topic == "audit.error" else None
+    world.rounds(20, seconds=LOOK_SECONDS)
+    assert len(world.sender.health().orphans) == MOST + 1
+    assert world.sender.adopter is not None
+    assert world.sender.adopter.waiting == 2
 
 
 def test_a_copy_that_an_earlier_sender_parked_is_sent(shore: Shore) -> None:

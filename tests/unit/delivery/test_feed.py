@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from auditwire.delivery.backlog import Hold
+from auditwire.delivery.backlog import Hold, Place
 from auditwire.delivery.feed import ADVANCE_SECONDS, Feed
-from auditwire.journal import Draft, MemoryJournal
+from auditwire.journal import Draft, MemoryJournal, Record
+from auditwire.journal.parked import ParkedLog
+from auditwire.journal.segment import SegmentDamaged
+from support.journal_files import JournalFiles
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 STREAM = "01a2084c-c3e5-7061-bb16-f33d4bf54187"
 OTHER = "01a2084c-c3e5-7061-bb16-f33d4bf54188"
@@ -125,3 +133,27 @@ def test_a_journal_in_memory_has_nothing_to_move_or_read_again() -> None:
     journal.advance(1, 0)
     with pytest.raises(LookupError):
         journal.read(0)
+
+
+def test_a_damaged_record_does_not_have_those_in_front_of_it_copied_again_and_again(tmp_path: Path) -> None:
+    files = JournalFiles(tmp_path / "journal")
+    stream = files.stream()
+    own = feed(Durable())
+    own.parked = ParkedLog(files.journal, stream.directory, {})
+    damage = SegmentDamaged("checksum", "the third record was changed")
+
+    def read(position: int) -> Record:
+        if position == 2:
+            raise damage
+        draft = Draft("error", "audit.error", b"k", position, "e", None, b"h", b"t")
+        return Record(position, *draft[:6], b"body", 80, bytes(8), position)
+
+    own.journal.read = read  # type: ignore[method-assign]
+    own.window.extend(4)
+    places = [Place(own, sequence, sequence) for sequence in range(4)]
+    assert sorted(own.park(places)) == [0, 1]
+    assert len(own.parked) == 2
+    with pytest.raises(SegmentDamaged, match="third"):
+        own.park(places[2:])
+    assert len(own.parked) == 2
+    own.parked.close()
