@@ -38,6 +38,7 @@ LOADED = 2_000
 _CHECKPOINT = CheckpointEvent.event_type
 _LOOKS = 4  # batches that one take goes through in search of a record that is not done
 _GAP = 1 << 22  # a longer gap waits for everything before it, so that it takes no memory
+_RANGES = 2_000  # 60 KB of a recovery record
 _KEPT_AT_ONCE = 16  # unreadable ranges, each of which takes some synchronisations of the disk
 
 
@@ -288,8 +289,18 @@ class ForeignFeed(Feed):
 
     @property
     def unreadable(self) -> list[str]:
-        """``segment:from-to`` of what could not be read; copies of parked records are not counted here."""
-        return [f"{damage.segment}:{damage.start}-{damage.end}" for damage in self.reader.unreadable]
+        """``segment:from-to`` of what could not be read; copies of parked records are not counted here.
+
+        Of very many, one for each segment, from its first to its last: they have to fit into a record.
+        """
+        found = [damage[:3] for damage in self.reader.unreadable]
+        if len(found) > _RANGES:
+            joined: dict[int, tuple[int, int]] = {}
+            for segment, start, end in found:
+                first, last = joined.get(segment, (start, end))
+                joined[segment] = min(first, start), max(last, end)
+            found = [(segment, *both) for segment, both in sorted(joined.items())]
+        return [f"{segment}:{start}-{end}" for segment, start, end in found]
 
     def keep_unreadable(self, at_us: int) -> bool:
         """Keep some of the bytes that could not be read, before anything is removed; whether all are kept.

@@ -279,12 +279,20 @@ class Sender:
                 self._client.fault("the sender stumbled and goes on")
                 self._sleep(WAIT_LAST)
                 self._end_when_late()  # a round that fails each time comes to no look at the clock
-        self._move_marks(last=True)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """The loop has ended; whatever fails here, the rest is done, for locks are to be free in the end."""
+        ends: list[Callable[[], object]] = [lambda: self._move_marks(last=True)]
         if self.adopter is not None:
-            self.adopter.close()
+            ends.append(self.adopter.close)
         if self._own.parked is not None:
-            self._own.parked.close()
-        self._client.abandon()
+            ends.append(self._own.parked.close)
+        for end in (*ends, self._client.abandon):
+            try:
+                end()
+            except Exception:  # noqa: BLE001, PERF203 - see above; fault() logs
+                self._client.fault("the sender could not let go of something")
 
     def step(self) -> bool:
         """One round without waiting, but for slices of ``producer.flush``; True when something was done."""

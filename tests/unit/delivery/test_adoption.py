@@ -678,6 +678,26 @@ def test_many_damaged_places_are_kept_a_few_in_each_round(shore: Shore) -> None:
     assert not lies(orphan)
 
 
+def test_of_very_many_damaged_places_the_segments_are_stated(
+    shore: Shore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record has to hold them all."""
+    monkeypatch.setattr("auditwire.delivery.foreign._RANGES", 4)
+    stream = shore.files.stream()
+    begins = []
+    for file in ("00000000.seg", "00000001.seg"):
+        for number in range(4):
+            stream.errors(1, file=file)
+            begins.append(stream.end_of(file))
+            stream.errors(1, file=file, seal=number == 3).damage(file, begins[-1] + 60, b"damage")
+    orphan = stream.end()
+    world = shore.sender()
+    world.rounds(20, seconds=0.1)
+    (statement,) = {tuple(s.unreadable) for s in stated(world)}
+    assert [text.partition("-")[0] for text in statement] == [f"0:{begins[0]}", f"1:{begins[4]}"]
+    assert not lies(orphan)
+
+
 def test_a_topic_that_cannot_be_holds_up_nothing_else(shore: Shore) -> None:
     bad = shore.files.stream(target=Target(TARGET.bootstrap, "audit"))
     bad._drafter._topics = {"error": "a\0b"}

@@ -188,6 +188,23 @@ def test_the_end_of_the_sender_lets_go_of_everything(place: Place) -> None:
         assert lock is not None
 
 
+def test_what_fails_at_the_end_keeps_no_lock(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    orphan = place.files.stream().errors(3).end()
+    place.world.answer = lambda m: "later" if m.topic == "audit.error" else None
+    place.world.rounds(6, seconds=0.1)
+    place.world.sender.close(place.world.now + 1)
+
+    def strange(now: float, *, last: bool = False) -> int:
+        if last:
+            raise OverflowError("as of a number that fits nowhere")
+        return 0
+
+    monkeypatch.setattr(place.world.sender._own, "move", strange)
+    place.world.sender.run()
+    for lock in (orphan.directory.take_owner(), orphan.directory.take_sender()):
+        assert lock is not None
+
+
 def test_a_lock_that_cannot_be_released_stops_nothing(place: Place) -> None:
     orphan = place.files.stream().errors(1).end()
     place.fs.fail("unlock", errno.EIO, "*", times=None)
