@@ -115,6 +115,10 @@ class StreamFiles:
         """The offset behind a file's last record."""
         return self._offsets[file]
 
+    def segment(self, file: str) -> Segment:
+        """A file, open to be written by the test itself."""
+        return Segment.open(self.journal.fs, f"{self.directory.path}/{file}", writable=True)
+
     def cursor(self, low: int, listed: int | None = None, segment: int = 0) -> StreamFiles:
         """How far it is delivered."""
         cursor = Cursor.open(self.journal.fs, self.directory.cursor_path, writable=True)

@@ -126,7 +126,7 @@ class ParkedLog:
     def _grow(self, sequence: int, needed: int) -> Segment:
         if self._tail is not None:
             self._end_tail(self._tail)
-        header = aligned(HEADER_SIZE + len(json_text(self._info).encode()) + _PAGE)
+        header = aligned(HEADER_SIZE + len(json_text(self._info).encode("utf-8", "backslashreplace")) + _PAGE)
         least = max(FIRST_FILE, header + aligned(needed + WORD) + WORD)
         least = -(-least // _PAGE) * _PAGE
         self._journal.make_directory(self._directory.parked_path)

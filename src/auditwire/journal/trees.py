@@ -113,7 +113,8 @@ def write_text(fs: FileSystem, path: str, text: str, mode: int, *, sync: bool = 
     try:
         try:
             file.truncate(0)  # a leftover's
-            file.write(0, text.encode())
+            # of a lone surrogate, as in a name that the environment gave, an escape that JSON knows
+            file.write(0, text.encode("utf-8", "backslashreplace"))
             if sync:
                 file.sync()
         finally:

@@ -87,6 +87,12 @@ def test_a_copy_with_a_number_that_no_stream_reaches_is_damage(stream: Stream) -
     again.close()
 
 
+def test_copies_can_be_made_of_a_stream_whose_description_has_a_lone_surrogate(stream: Stream) -> None:
+    parked = ParkedLog(stream.journal, stream.directory, {"service": "\udce9"})
+    assert parked.read(parked.append(record(9))).sequence == 9
+    parked.close()
+
+
 @pytest.mark.parametrize("restarted", [True, False])
 def test_a_copy_that_a_killed_process_had_begun_is_damage_only_after_a_restart(
     stream: Stream, restarted: bool

@@ -50,6 +50,13 @@ def test_a_text_is_replaced_as_a_whole_wherever_it_is_stopped() -> None:
     assert len(seen) == 2
 
 
+def test_a_name_that_the_environment_gave_in_bytes_that_are_no_utf_8_is_kept_as_an_escape() -> None:
+    fs = SimulatedFileSystem()
+    said = {"service": b"caf\xe9".decode(errors="surrogateescape")}
+    trees.write_text(fs, "/stream.json", trees.json_text(said), 0o600)
+    assert trees.read_json(fs, "/stream.json") == said
+
+
 def test_a_text_that_is_not_synced_may_be_lost_with_its_name_kept() -> None:
     seen = set()
     for seed in range(50):
