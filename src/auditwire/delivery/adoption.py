@@ -13,7 +13,6 @@ tried again with growing pauses; one stream that fails holds up no other.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections import deque
 from dataclasses import dataclass
@@ -383,16 +382,10 @@ class Adopter:
                     case.reader.close()
                 return
         if case.unwritten is not None:
-            sequence = self._state(case.unwritten, delivered=not feed.waits)
+            sequence = self._around.control.append(case.unwritten, frees=not feed.waits)
             if sequence is not None:  # else there is no room: in a later round
                 event, case.unwritten = case.unwritten, None
                 case.written.append((sequence, event.first_sequence + len(event.entries)))
-
-    def _state(self, event: RecoveryEvent, *, delivered: bool) -> int | None:
-        """Write a recovery record, beyond the bound if only that makes room for anything."""
-        budget = self._around.budget
-        with contextlib.nullcontext() if budget is None or not delivered else budget.overdrawn():
-            return self._around.control.append(event)
 
 
 class _Watch:

@@ -76,7 +76,8 @@ class Quarantine:
                 topic=record.topic,
                 size=len(record.body),
                 reason=reason,
-            )
+            ),
+            frees=True,
         )
         if sequence is None:
             return False

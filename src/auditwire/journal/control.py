@@ -7,6 +7,7 @@ collector that delivers has one of these, and so has the collector that leaves d
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -43,8 +44,8 @@ class Control:
         acknowledged: Gives the sequence below which every record is acknowledged, for the checkpoints.
         on_checkpoint: Called with a checkpoint's sequence and the sequence below which it and those before it
             list every record; None where nobody removes records by it.
-        budget: Of the journal path; None where that is not to be exceeded. A checkpoint that lists
-            acknowledged records may: they cannot be removed without it.
+        budget: Of the journal path, which control records may exceed that make room for more than they take;
+            None where there is no bound, or another process makes room.
     """
 
     def __init__(
@@ -97,19 +98,26 @@ class Control:
         if digest:
             self.last = record.sequence, digest
 
-    def append(self, event: AuditEvent) -> int | None:
+    def append(self, event: AuditEvent, *, frees: bool = False) -> int | None:
         """Write a control record; its sequence, or None when there is no room or the stream is closed.
 
         The opening checkpoint is written before any other: it is record 0.
+
+        Args:
+            event: The record.
+            frees: Whether something can be removed when this is acknowledged, and acknowledgements come: it
+                may exceed the bound of the journal path then.
         """
         if not self._opened:
-            self._checkpoint("open", self._now)
-        return self._append(event) if self._opened else None
+            self._checkpoint("open", self._now, frees=frees)
+        return self._append(event, frees=frees) if self._opened else None
 
-    def _append(self, event: AuditEvent) -> int | None:
+    def _append(self, event: AuditEvent, *, frees: bool) -> int | None:
         if self.sealed_at is not None:
             return None
-        sequence = self._journal.append_control(self._drafter.draft(event))
+        draft = self._drafter.draft(event)
+        with self._budget.overdrawn() if frees and self._budget is not None else nullcontext():
+            sequence = self._journal.append_control(draft)
         if sequence is not None:
             self.written += 1
         return sequence
@@ -145,14 +153,11 @@ class Control:
         else:
             self._checkpoint("close", now)
 
-    def _checkpoint(self, reason: Reason, now: float) -> None:
+    def _checkpoint(self, reason: Reason, now: float, *, frees: bool = False) -> None:
         acknowledged = self._acknowledged()
         event = self._ledger.checkpoint(reason, acknowledged=acknowledged)
-        sequence = self._append(event)
-        if sequence is None and self._budget is not None and event.first_sequence < acknowledged:
-            # a journal that an outage has filled: all is delivered by now, and there is no room to list it
-            with self._budget.overdrawn():
-                sequence = self._append(event)
+        # acknowledged records cannot be removed before they are listed, be the journal full or not
+        sequence = self._append(event, frees=frees or event.first_sequence < acknowledged)
         if sequence is None:
             self._checkpoint_at = now + RETRY_SECONDS  # a later one lists the same and more
             return

@@ -3,13 +3,16 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from auditwire.events import AuditEvent, CheckpointEvent, ErrorEvent, LossEvent
+from auditwire.events import AuditEvent, CheckpointEvent, ErrorEvent, LossEvent, QuarantineEvent
 from auditwire.journal import MemoryJournal, Record
+from auditwire.journal.budget import Budget
 from auditwire.journal.control import LOSS_SECONDS, RETRY_SECONDS, Control
 from auditwire.journal.drafter import Drafter
+from auditwire.journal.layout import JournalPath
 from auditwire.journal.notes import Notes
 from auditwire.stream import CHECKPOINT_SECONDS, HEARTBEAT_SECONDS, Ledger, entries_of
 from auditwire.wire import FastavroEncoder, decode, frame_single_object
+from support.simulated_fs import SimulatedFileSystem
 
 STREAM = "01a2084c-c3e5-7061-bb16-f33d4bf54187"
 
@@ -101,6 +104,36 @@ def test_nothing_is_written_before_the_opening_checkpoint() -> None:
     stream.step(max(LOSS_SECONDS, RETRY_SECONDS))
     assert [type(e) for e in stream.events()] == [CheckpointEvent, LossEvent]
     assert [c.reason for c in stream.checkpoints()] == ["open"]
+
+
+def test_only_what_makes_room_may_exceed_the_bound() -> None:
+    """A full journal whose reserve is used up, too."""
+    stream = Stream()
+    budget = Budget(JournalPath(SimulatedFileSystem(), "/journal"), 8 << 20, lambda: 0.0)
+    assert budget.used == 0
+    budget.allocated(8 << 20)
+    stream.control = Control(
+        stream.journal,
+        stream.drafter,
+        Ledger(trail="audit"),
+        stream.notes,
+        acknowledged=lambda: stream.acknowledged,
+        budget=budget,
+    )
+    accept = stream.journal.append_control
+    stream.journal.append_control = (  # type: ignore[method-assign]
+        lambda draft: accept(draft) if budget.room_for(1 << 20) else None
+    )
+    stream.step(0.0)
+    assert stream.control.append(LossEvent()) is None
+    assert stream.control.append(QuarantineEvent(), frees=True) == 1
+    stream.step(1.0)
+    stream.step(1.0 + CHECKPOINT_SECONDS, ErrorEvent())
+    assert stream.control.written == 2
+    stream.acknowledged = 1
+    stream.step(2.0 + CHECKPOINT_SECONDS)
+    assert stream.control.written == 3
+    assert not budget.room_for(1 << 20)
 
 
 def test_what_is_due_next_is_known() -> None:
