@@ -6,8 +6,8 @@ nothing but the files. A thread of its own synchronises (:mod:`auditwire.journal
 
 **Full** is the whole path: when the next segment would exceed the bound, or the disk has no room for it, or
 refuses it. What is in a segment is safe; what finds no segment is refused, and written down as lost. Control
-records have a reserve in each segment. Room comes back by itself when segments are delivered and removed, or
-when somebody frees the disk.
+records have a reserve in each segment, and those that make room may exceed the bound by up to an eighth.
+Room comes back by itself when segments are delivered and removed, or when somebody frees the disk.
 """
 
 from __future__ import annotations
