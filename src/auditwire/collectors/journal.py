@@ -36,8 +36,8 @@ class JournalCollector(StreamingCollector[Scribe]):
     For programs that shall hold no Kafka credentials, or no Kafka client: ``auditwire forward PATH`` (or a
     :class:`KafkaCollector` with the same ``journal``, once this process has ended) sends what lies there.
     Numbering, digests and checkpoints are this process's own: what the one who delivers leaves out or changes
-    shows, unless the checkpoints, which are unsigned, are rewritten too. Threads, forks and the end of the process are as with
-    :class:`KafkaCollector`.
+    shows, unless the checkpoints, which are unsigned, are rewritten too. Threads, forks and the end of the
+    process are as with :class:`KafkaCollector`.
 
     Args:
         path: The journal's directory, on a local disk; made when there is none.
