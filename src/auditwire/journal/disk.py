@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import threading
 import time
@@ -141,15 +140,13 @@ class DiskJournal:
         self._monotonic = monotonic
         self._try_at = 0.0
         self._mended: str | None = None  # what the disk refused, and would not refuse any more
-        with contextlib.suppress(AuditwireError):  # the path was changed since: the first append is told
-            self._writer.begin()
+        if not self._lacks_room:
+            with contextlib.suppress(AuditwireError):  # the path was changed since: the first append is told
+                self._writer.begin()
 
     def _make_directory(self) -> StreamDirectory:
         # kept at once: what a signal handler raises behind it must not have the stream made a second time
         if self._made is None:
-            # else each start of a process on a full path would leave a directory behind
-            if not self.budget.room_for(FIRST_SEGMENT):
-                raise OSError(errno.ENOSPC, "the journal is full", self.path.path)
             self._made = self.path.create_stream(self.stream_id, self._info, sends=self._sends)
             self.budget.allocated(1)  # stream.json, in blocks; the locks are empty
         return self._made
@@ -204,7 +201,16 @@ class DiskJournal:
         )
 
     def _not_opened(self) -> Refusal:
-        return Refusal(self._disk_problem or "the journal is being opened")
+        return Refusal(self._opening_problem or "the journal is being opened")
+
+    @property
+    def _lacks_room(self) -> bool:
+        """Whether the stream is not to be begun: else each start on a full path would leave a directory."""
+        return self._made is None and not self.budget.room_for(FIRST_SEGMENT)
+
+    @property
+    def _opening_problem(self) -> str | None:
+        return "the journal is full" if self._lacks_room else self._disk_problem
 
     def _look_for_room(self) -> None:
         """End the full period when there is room again, and the last segment that was wanted was made."""
@@ -261,7 +267,7 @@ class DiskJournal:
     @property
     def problem(self) -> str | None:
         """What the file system refuses at the moment; None when all is well."""
-        return self._disk_problem or self._syncer.problem
+        return self._opening_problem or self._syncer.problem
 
     @property
     def _disk_problem(self) -> str | None:
@@ -276,6 +282,8 @@ class DiskJournal:
     # -- the sender's thread ----------------------------------------------------------------------------
 
     def append_control(self, draft: Draft) -> int | None:
+        if self._lacks_room:
+            return None
         result = self._writer.append(draft, control=True)
         if self._syncer.idle:
             self._syncer.wake()
