@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import itertools
 import subprocess
 import sys
@@ -603,6 +604,7 @@ def descriptors() -> int:
 
 def test_closing_and_abandoning_leave_nothing_open(stream: Stream) -> None:
     three(stream)
+    gc.collect()  # descriptors of other tests' leftovers would go in the middle of this one
     before = descriptors()
     reader = stream.reader()
     reader.take(250)
@@ -615,7 +617,7 @@ def test_closing_and_abandoning_leave_nothing_open(stream: Stream) -> None:
     other.abandon()
     assert descriptors() <= before + 3  # what the mappings hold, which go with the memory
     other.close()
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_a_live_reader_keeps_waiting_where_the_later_segment_has_not_what_it_waits_for(
