@@ -53,7 +53,7 @@ _SEGMENTS = 8
 """The bound holds at least so many segments; a smaller bound makes smaller segments."""
 
 _TRY_SECONDS = 1.0
-"""How often a disk that refuses is tried while nobody asks for a segment."""
+"""How often it is looked whether the directory is there, and a disk that refuses is tried."""
 
 _LOOKS = 64
 """Batches that one look ahead passes over at most, on its way to what it has not seen."""
@@ -115,6 +115,8 @@ class DiskJournal:
         self._sealed = False
         self._closed = False
         self._opened = False
+        self._gone = False
+        self._accepts = False  # opened, and the directory is there
         self._taken = 0
         self._released = 0
         self._idle = False
@@ -138,7 +140,7 @@ class DiskJournal:
             self.previous = path.ended()
         self._named = False
         self._monotonic = monotonic
-        self._try_at = 0.0
+        self._look_at = 0.0
         self._mended: str | None = None  # what the disk refused, and would not refuse any more
         if not self._lacks_room:
             with contextlib.suppress(AuditwireError):  # the path was changed since: the first append is told
@@ -162,7 +164,7 @@ class DiskJournal:
         if self._sealed:
             raise CollectorClosed("the collector is closed: the event was not accepted")
         # record 0 is the opening checkpoint, which waits for the disk if that had no room at the beginning
-        result = self._writer.append(draft) if self._opened else self._not_opened()
+        result = self._writer.append(draft) if self._accepts else self._not_opened()
         if result.__class__ is Refusal:
             result = self._append_later(draft, result)
         elif self._gave_up:
@@ -188,7 +190,7 @@ class DiskJournal:
                 break
             # in slices: room on a disk comes back without anybody telling
             self._room.wait(self._may_retry, time.monotonic() + min(left, 0.25))
-            if self._opened:
+            if self._accepts:
                 result = self._writer.append(draft)
                 if not isinstance(result, Refusal):
                     return result
@@ -210,6 +212,8 @@ class DiskJournal:
 
     @property
     def _opening_problem(self) -> str | None:
+        if self._gone:
+            return f"the stream's directory was removed: {self.path.path}/{self.stream_id}"
         return "the journal is full" if self._lacks_room else self._disk_problem
 
     def _look_for_room(self) -> None:
@@ -218,7 +222,7 @@ class DiskJournal:
             self._gave_up = False
 
     def _may_retry(self) -> bool:
-        return self._sealed or self._gave_up or (self._opened and self._writer.room)
+        return self._sealed or self._gave_up or (self._accepts and self._writer.room)
 
     def _must_not_wait(self) -> bool:
         return get_ident() == self._reading_thread or asyncio._get_running_loop() is not None  # noqa: SLF001 - no public twin that does not raise
@@ -291,13 +295,13 @@ class DiskJournal:
             return None
         if not self._opened:
             self._opened = True
+            self._accepts = not self._gone
             self._room.wake()
         return result
 
     def take(self, limit: int) -> list[Record]:
         self._reading_thread = get_ident()
-        if self._disk_problem is not None:
-            self._try_disk()
+        self._look()
         if self._reader is None:
             self._reader = self._open_reader(moves=self._sends)
         if self._reader is None:
@@ -312,12 +316,28 @@ class DiskJournal:
             self._forget_previous()
         return records
 
+    def _look(self) -> None:
+        """Once in a while, by the sender: whether what the journal stands on is as it was."""
+        now = self._monotonic()
+        if now >= self._look_at:
+            self._look_at = now + _TRY_SECONDS
+            self._look_at_directory()
+            if self._disk_problem is not None:
+                self._try_disk()
+
+    def _look_at_directory(self) -> None:
+        """Accept nothing into files that nobody could find any more; what is in them is still delivered."""
+        owner = None if self._made is None else self._made.owner
+        if owner is not None:
+            with contextlib.suppress(OSError):  # cannot be told now
+                self._gone = not owner.intact()
+                self._accepts = self._opened and not self._gone
+
     def _try_disk(self) -> None:
         """Find out whether the disk takes a segment again, though nobody has asked for one since."""
-        directory, problem, now = self._writer.directory, self._writer.problem, self._monotonic()
-        if directory is None or now < self._try_at:
+        directory, problem = self._writer.directory, self._writer.problem
+        if directory is None:
             return
-        self._try_at = now + _TRY_SECONDS
         path = f"{directory.path}/.try"
         try:
             file = self._fs.open(path, create=True, mode=self.path.file_mode)
@@ -334,6 +354,7 @@ class DiskJournal:
 
     def look_ahead(self, limit: int) -> list[Record]:
         """The next records that `take` has not given yet and this has not either, to be digested only."""
+        self._look()  # while memory is full, nothing is taken
         if self._ahead is None:
             self._ahead, self._looked = self._open_reader(moves=False), self._taken
         if self._ahead is None:

@@ -534,6 +534,31 @@ def test_a_path_that_is_no_directory_any_more_refuses_as_a_full_one_does() -> No
     assert journal.append_control(event(0)) == 0
 
 
+def test_a_directory_that_is_removed_takes_nothing_more_and_what_is_in_it_can_still_be_taken() -> None:
+    fs, clock = SimulatedFileSystem(), Clock()
+    journal = journal_on(fs, monotonic=clock)
+    journal.append(event(1))
+    clock.tick()
+    journal.take(1)
+    fs.rename(f"{PATH}/{journal.stream_id}", "/elsewhere")
+    fs.fail("inode", errno.EACCES, "*/owner.lock")
+    clock.tick()
+    journal.take(0)
+    journal.append(event(2))  # it could not be told whether it is there
+    clock.tick()
+    journal.take(0)
+    with pytest.raises(JournalFull, match="directory was removed"):
+        journal.append(event(3))
+    assert "directory was removed" in str(journal.problem)
+    assert journal.append_control(event(3)) == 3
+    assert [record.sequence for record in drain(journal)] == [1, 2, 3]
+    fs.rename("/elsewhere", f"{PATH}/{journal.stream_id}")  # a mistake, and put right
+    clock.tick()
+    journal.take(0)
+    assert journal.problem is None
+    journal.append(event(4))
+
+
 def test_an_append_waits_for_the_opening_as_for_room() -> None:
     fs = SimulatedFileSystem()
     fs.fail("create", errno.ENOSPC, "*.seg", times=None)
