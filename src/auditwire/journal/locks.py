@@ -2,12 +2,14 @@
 
 ``flock`` and not ``fcntl`` locks: it belongs to the open file, so that other code of the process that opens
 and closes the same file does not free it. A forked child inherits it, and would keep it held after its parent
-has died: the child calls `Lock.abandon`, the holder `Lock.release`.
+has died: every lock is abandoned in the child, before anything else runs there.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from auditwire import forksafe
 
 if TYPE_CHECKING:
     from auditwire.journal.filesystem import File, FileSystem
@@ -18,13 +20,15 @@ __all__ = ["Lock"]
 class Lock:
     """A held lock; free when it is released, or when the process and its forks have ended."""
 
-    __slots__ = ("_file", "_fs", "path")
+    __slots__ = ("__weakref__", "_file", "_fs", "path")
 
     def __init__(self, fs: FileSystem, path: str, file: File) -> None:
         self.path = path
         """The lock file. Whoever renames its directory sets this."""
         self._fs = fs
         self._file: File | None = file
+        # before the file is locked: another thread may fork while only `acquire` knows of the lock
+        forksafe.register(self)
 
     @classmethod
     def acquire(cls, fs: FileSystem, path: str, *, mode: int = 0o600) -> Lock | None:
@@ -88,6 +92,10 @@ class Lock:
                 file.unlock()
             finally:
                 file.close()
+
+    def after_fork(self) -> None:
+        """In every forked child: the lock is the parent's, whoever holds it there at the moment."""
+        self.abandon()
 
     def abandon(self) -> None:
         """In a forked child: close without unlocking, for the lock is the parent's too."""

@@ -890,6 +890,49 @@ def test_a_forked_child_lets_go_of_locks_and_cursor_and_unlocks_nothing(tmp_path
     assert (done.stdout, done.returncode) == ("free\n", -9)
 
 
+def test_a_forked_child_lets_go_of_locks_that_another_thread_is_just_taking(tmp_path: Path) -> None:
+    """Nobody else knows of them yet; a child that kept one would keep it after its parent has died."""
+    script = """
+        import os, sys, threading
+        from auditwire.journal.filesystem import RealFileSystem
+        from auditwire.journal.locks import Lock
+
+        locked, go_on = threading.Event(), threading.Event()
+
+        class Slow(RealFileSystem):
+            def inode(self, path):  # acquire looks at the name, with the file locked
+                locked.set()
+                go_on.wait(20)
+                return super().inode(path)
+
+        path = sys.argv[1] + "/owner.lock"
+        taken = []
+        thread = threading.Thread(target=lambda: taken.append(Lock.acquire(Slow(), path)))
+        thread.start()
+        assert locked.wait(20)
+        parent_lives, end = os.pipe()
+        child_lives, report = os.pipe()
+        if os.fork() == 0:
+            os.close(end)
+            os.write(report, b".")
+            os.read(parent_lives, 1)  # lives until its parent has looked
+            os._exit(0)
+        os.read(child_lives, 1)
+        go_on.set()
+        thread.join()
+        taken[0].abandon()  # closes it and unlocks nothing, as the death of a process does
+        print("held" if Lock.held(RealFileSystem(), path) else "free")
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("free\n", "")
+
+
 def test_a_child_of_a_journal_that_has_nothing_open_yet_lets_go_too() -> None:
     fs = SimulatedFileSystem()
     JournalPath(fs, PATH)

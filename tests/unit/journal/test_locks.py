@@ -152,20 +152,20 @@ def test_a_lock_that_forked_children_inherited_is_free_when_the_parent_releases_
     assert free(path)  # while the child lives, and has it open
 
 
-def test_a_killed_parents_lock_stays_held_while_a_child_has_not_abandoned_it(
+def test_a_killed_parents_lock_is_free_though_its_child_lives_and_never_heard_of_it(
     tmp_path: Path, children: list[Child]
 ) -> None:
     path = str(tmp_path / "owner.lock")
-    in_child = "say(os.getpid()); hear(); lock.abandon()"
+    in_child = "say(os.getpid()); hear()"
     child = Child(path, FORKING.format(in_child=in_child, in_parent="hear(); os.kill(os.getpid(), 9)"))
     children.append(child)
     assert int(child.hear()) > 0
+    assert not free(path)
     child.process.kill()
     child.process.wait(timeout=60)
-    assert not free(path)  # why children abandon what they inherit
+    assert free(path)
     child.go_on()
     assert child.hear() == "forked"
-    assert free(path)
     child.go_on()
 
 
