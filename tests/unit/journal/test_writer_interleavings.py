@@ -8,6 +8,7 @@ compared with what every append was told.
 from __future__ import annotations
 
 import errno
+import gc
 import threading
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,7 +19,7 @@ from auditwire.journal.making import Refusal
 from support.simulated_fs import SimulatedFileSystem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 class Unmapped(SimulatedFileSystem):
@@ -30,8 +31,10 @@ class Unmapped(SimulatedFileSystem):
 
 
 @pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     shrink(monkeypatch)
+    yield
+    gc.collect()  # each file of a simulated file system is a descriptor, and each of its mappings one more
 
 
 class Interrupted(BaseException):
@@ -121,6 +124,15 @@ def time_out(stream: Stream) -> None:
 STRIKES = (inner, inner_of_another_thread, two_inner_that_need_a_segment, interrupt, time_out)
 
 
+def check(stream: Stream, setting: Setting) -> None:
+    """After its last append."""
+    stream.check(interrupted=frozenset(stream.begun - stream.answers.keys()))
+    if setting is not full:
+        refused = {name: a for name, a in stream.answers.items() if isinstance(a, Refusal)}
+        assert {a.reason for a in refused.values()} <= {"the journal is being opened"}
+        assert not refused or setting is at_the_beginning
+
+
 def every_boundary(
     make_fs: type[SimulatedFileSystem],
     setting: Setting,
@@ -128,16 +140,17 @@ def every_boundary(
     strike: Callable[[Stream], None],
 ) -> None:
     """Strike before each byte code of the operation, or every third, until none is left."""
-    streams: list[Stream] = []
+    stream: Stream | None = None
     at = 0
     step = 1 if strike in {inner, interrupt} and make_fs is SimulatedFileSystem else 3
     while True:
-        stream = setting(make_fs, streams[-1] if streams else None)
-        if stream not in streams:
-            streams.append(stream)
-        blow = Strike(at, lambda: strike(stream))  # noqa: B023 - called in this turn
+        before, stream = stream, setting(make_fs, stream)
+        if before is not None and before is not stream:
+            check(before, setting)
+        struck = stream
+        blow = Strike(at, lambda: strike(struck))  # noqa: B023 - called in this turn
         try:
-            blow.run(lambda: operation(stream))  # noqa: B023
+            blow.run(lambda: operation(struck))  # noqa: B023
         except (Interrupted, TimeoutError):
             assert blow.struck
         answer = stream.append(f"after-{at}")
@@ -146,12 +159,9 @@ def every_boundary(
         if not blow.struck:
             break
         at += step
-    for stream in streams:
-        stream.check(interrupted=frozenset(stream.begun - stream.answers.keys()))
-        if setting is not full:
-            refused = {name: a for name, a in stream.answers.items() if isinstance(a, Refusal)}
-            assert {a.reason for a in refused.values()} <= {"the journal is being opened"}
-            assert not refused or setting is at_the_beginning
+        if at % 60 == 0:
+            gc.collect()
+    check(stream, setting)
     assert at > 100
 
 
@@ -240,6 +250,8 @@ def test_a_thread_may_sleep_anywhere_while_others_go_on(
         if not sleeper.blow.struck:
             break
         at += 1 if operation is append and meanwhile is not writes_anew else 5
+        if at % 60 == 0:
+            gc.collect()
     stream.check()
     assert not any(isinstance(answer, Refusal) for answer in stream.answers.values())
     assert at > 100
