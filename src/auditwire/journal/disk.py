@@ -27,6 +27,7 @@ from auditwire.journal.base import Barrier, Waiters
 from auditwire.journal.budget import Budget
 from auditwire.journal.making import FIRST_SEGMENT, SEGMENT, Refusal
 from auditwire.journal.reader import StreamReader
+from auditwire.journal.standing import Standing
 from auditwire.journal.syncing import SYNC_SECONDS, Syncer
 from auditwire.journal.writer import StreamWriter
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from auditwire.journal.base import Draft, Record
     from auditwire.journal.filesystem import FileSystem
     from auditwire.journal.layout import JournalPath, StreamDirectory
-    from auditwire.journal.locks import Lock
     from auditwire.journal.syncing import SyncMode
 
 __all__ = ["DEFAULT_CAPACITY", "MIN_CAPACITY", "DiskJournal"]
@@ -51,9 +51,6 @@ MIN_CAPACITY = 8 << 20
 
 _SEGMENTS = 8
 """The bound holds at least so many segments; a smaller bound makes smaller segments."""
-
-_TRY_SECONDS = 1.0
-"""How often it is looked whether the directory is there, and a disk that refuses is tried."""
 
 _LOOKS = 64
 """Batches that one look ahead passes over at most, on its way to what it has not seen."""
@@ -107,7 +104,6 @@ class DiskJournal:
         self._patience = full_timeout if on_full == "block" else 0.0
         self._gave_up = False
         self._room = Waiters()
-        self._made: StreamDirectory | None = None
         self._reader: StreamReader | None = None
         self._ahead: StreamReader | None = None
         self._looked = 0
@@ -115,7 +111,6 @@ class DiskJournal:
         self._sealed = False
         self._closed = False
         self._opened = False
-        self._gone = False
         self._accepts = False  # opened, and the directory is there
         self._taken = 0
         self._released = 0
@@ -123,9 +118,12 @@ class DiskJournal:
         self._signal: SimpleQueue[None] = SimpleQueue()
         self._reading_thread: int | None = None
         self.budget = Budget(path, capacity, monotonic)
+        self._standing = standing = Standing(
+            path, stream_id, self._info, self.budget, sends=sends, monotonic=monotonic
+        )
         self._writer = StreamWriter(
             self._fs,
-            self._make_directory,
+            standing.make,
             self._info,
             stream_id,
             self.budget,
@@ -139,19 +137,9 @@ class DiskJournal:
         with contextlib.suppress(OSError):  # no descriptors, say: a later stream names them
             self.previous = path.ended()
         self._named = False
-        self._monotonic = monotonic
-        self._look_at = 0.0
-        self._mended: str | None = None  # what the disk refused, and would not refuse any more
-        if not self._lacks_room:
+        if not standing.lacks_room:
             with contextlib.suppress(AuditwireError):  # the path was changed since: the first append is told
                 self._writer.begin()
-
-    def _make_directory(self) -> StreamDirectory:
-        # kept at once: what a signal handler raises behind it must not have the stream made a second time
-        if self._made is None:
-            self._made = self.path.create_stream(self.stream_id, self._info, sends=self._sends)
-            self.budget.allocated(1)  # stream.json, in blocks; the locks are empty
-        return self._made
 
     @property
     def directory(self) -> StreamDirectory | None:
@@ -203,22 +191,11 @@ class DiskJournal:
         )
 
     def _not_opened(self) -> Refusal:
-        return Refusal(self._opening_problem or "the journal is being opened")
-
-    @property
-    def _lacks_room(self) -> bool:
-        """Whether the stream is not to be begun: else each start on a full path would leave a directory."""
-        return self._made is None and not self.budget.room_for(FIRST_SEGMENT)
-
-    @property
-    def _opening_problem(self) -> str | None:
-        if self._gone:
-            return f"the stream's directory was removed: {self.path.path}/{self.stream_id}"
-        return "the journal is full" if self._lacks_room else self._disk_problem
+        return Refusal(self._standing.problem(self._writer.problem) or "the journal is being opened")
 
     def _look_for_room(self) -> None:
         """End the full period when there is room again, and the last segment that was wanted was made."""
-        if self._gave_up and self._disk_problem is None and self._writer.room:
+        if self._gave_up and self._standing.current(self._writer.problem) is None and self._writer.room:
             self._gave_up = False
 
     def _may_retry(self) -> bool:
@@ -271,22 +248,18 @@ class DiskJournal:
     @property
     def problem(self) -> str | None:
         """What the file system refuses at the moment; None when all is well."""
-        return self._opening_problem or self._syncer.problem
-
-    @property
-    def _disk_problem(self) -> str | None:
-        problem = self._writer.problem
-        return None if problem is self._mended else problem  # each refusal is a text of its own
+        return self._standing.problem(self._writer.problem) or self._syncer.problem
 
     @property
     def pressure(self) -> bool:
         """Whether so much of the bound is used that room should be made."""
-        return self.budget.used > self._capacity * _PRESSURE or self._disk_problem is not None
+        refused = self._standing.current(self._writer.problem)
+        return refused is not None or self.budget.used > self._capacity * _PRESSURE
 
     # -- the sender's thread ----------------------------------------------------------------------------
 
     def append_control(self, draft: Draft) -> int | None:
-        if self._lacks_room:
+        if self._standing.lacks_room:
             return None
         result = self._writer.append(draft, control=True)
         if self._syncer.idle:
@@ -295,7 +268,7 @@ class DiskJournal:
             return None
         if not self._opened:
             self._opened = True
-            self._accepts = not self._gone
+            self._accepts = not self._standing.gone
             self._room.wake()
         return result
 
@@ -317,40 +290,11 @@ class DiskJournal:
         return records
 
     def _look(self) -> None:
-        """Once in a while, by the sender: whether what the journal stands on is as it was."""
-        now = self._monotonic()
-        if now >= self._look_at:
-            self._look_at = now + _TRY_SECONDS
-            self._look_at_directory()
-            if self._disk_problem is not None:
-                self._try_disk()
-
-    def _look_at_directory(self) -> None:
-        """Accept nothing into files that nobody could find any more; what is in them is still delivered."""
-        owner = None if self._made is None else self._made.owner
-        if owner is not None:
-            with contextlib.suppress(OSError):  # cannot be told now
-                self._gone = not owner.intact()
-                self._accepts = self._opened and not self._gone
-
-    def _try_disk(self) -> None:
-        """Find out whether the disk takes a segment again, though nobody has asked for one since."""
-        directory, problem = self._writer.directory, self._writer.problem
-        if directory is None:
-            return
-        path = f"{directory.path}/.try"
-        try:
-            file = self._fs.open(path, create=True, mode=self.path.file_mode)
-            try:
-                file.reserve(FIRST_SEGMENT)
-            finally:
-                file.close()
-                self._fs.unlink(path)
-        except OSError:
-            return
-        self._mended = problem
-        self._look_for_room()
-        self._room.wake()
+        if self._standing.look(self._writer.problem):
+            # nothing goes into files that nobody could find any more; what is in them is still delivered
+            self._accepts = self._opened and not self._standing.gone
+            self._look_for_room()
+            self._room.wake()
 
     def look_ahead(self, limit: int) -> list[Record]:
         """The next records that `take` has not given yet and this has not either, to be digested only."""
@@ -462,18 +406,14 @@ class DiskJournal:
         for reader in (self._reader, self._ahead):
             if reader is not None:
                 reader.close()
-        for lock in self._locks():
+        for lock in self._standing.locks:
             lock.release()
-
-    def _locks(self) -> list[Lock]:
-        made = self._made
-        return [] if made is None else [lock for lock in (made.sender, made.owner) if lock is not None]
 
     def after_fork(self) -> None:
         """In a forked child: all of this is the parent's; close what was inherited, unlock nothing."""
         self._sealed = self._closed = True
         self._writer.after_fork()
-        for lock in self._locks():
+        for lock in self._standing.locks:
             lock.abandon()
         for reader in (self._reader, self._ahead):
             if reader is not None:

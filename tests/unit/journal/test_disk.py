@@ -156,6 +156,27 @@ def test_records_say_whose_they_are_and_can_be_read_again() -> None:
     assert [journal.read(record.position) for record in records] == records
 
 
+def test_records_can_be_looked_at_ahead_once_and_are_taken_all_the_same() -> None:
+    journal = journal_on(SimulatedFileSystem(), opened=False)
+    assert journal.look_ahead(10) == []
+    assert journal.append_control(event(0)) == 0
+    for number in range(1, 300):
+        journal.append(event(number))
+    assert [record.sequence for record in journal.take(100)] == list(range(100))
+    ahead = [*journal.look_ahead(50), *journal.look_ahead(1_000)]
+    assert [record.sequence for record in ahead] == list(range(100, 300))
+    assert all(map(is_written, ahead))
+    assert journal.look_ahead(10) == []
+    assert journal.backlog == 200
+    assert [record.sequence for record in drain(journal)] == list(range(100, 300))
+    journal.append(event(300))
+    assert [record.sequence for record in journal.take(10)] == [300]
+    assert vars(journal)["_ahead"] is None  # it would keep the disk space of segments that are removed
+    journal.append(event(301))
+    assert [record.sequence for record in journal.look_ahead(10)] == [301]
+    journal.close(ended=None)
+
+
 def test_bytes_wait_until_they_are_released() -> None:
     journal = journal_on(SimulatedFileSystem())
     for number in range(1, 50):
