@@ -69,7 +69,7 @@ def test_it_is_looked_once_a_second_and_never_in_vain() -> None:
 def test_a_refusal_holds_until_the_disk_was_seen_to_take_files() -> None:
     ground = Ground()
     ground.standing.make()
-    first, again = "".join(["No space", " left"]), "".join(["No space", " left"])
+    first, again = (str(OSError(errno.ENOSPC, "no space")) for _ in range(2))
     fault = ground.fs.fail("reserve", errno.ENOSPC, times=2)
     for _ in range(2):
         assert ground.look(first)
