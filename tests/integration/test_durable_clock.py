@@ -37,7 +37,6 @@ def site(broker: Broker, prefix: str, tmp_path: Path) -> Site:
     return Site(broker, prefix, tmp_path)
 
 
-@pytest.mark.needs("create_topics")  # the mock takes records from the future
 @pytest.mark.parametrize("step", [-DAY, DAY], ids=["a day back", "a day ahead"])
 def test_a_clock_that_steps_and_steps_back_costs_nothing(site: Site, step: int) -> None:
     ended = site.run(
@@ -75,3 +74,52 @@ audit.close(20)
     # what the events say of their time is what the clock said, and stands in the body unchanged
     times = {record.event.agent_id: record.event.timestamp_us for record in trail.events}
     assert abs(times["meanwhile"] - times["before"] - step * 10**6) < 60 * 10**6
+
+
+@pytest.mark.parametrize("step", [-DAY, DAY], ids=["a day back", "a day ahead"])
+def test_what_a_process_with_a_wrong_clock_left_is_delivered_by_one_with_the_right_clock(
+    site: Site, step: int
+) -> None:
+    """Its stream bears the wrong time in its name, and in everything that it says."""
+    ended = site.run(
+        CLOCK
+        + """
+ahead = int(sys.argv[5])
+emit(make(), 300, "wrong")
+os.kill(os.getpid(), signal.SIGKILL)
+""",
+        str(step),
+    )
+    assert ended.code == -9, ended.err
+    right = site.run("emit(make(), 300, 'right')\nos.kill(os.getpid(), signal.SIGKILL)")
+    assert right.code == -9, right.err
+    site.recover()
+    trail = site.trail()
+    assert by_agent(trail) == {"wrong": 300, "right": 300}
+    assert_all_delivered(site, trail)
+
+
+@pytest.mark.parametrize("step", [-DAY, DAY], ids=["a day back", "a day ahead"])
+def test_a_process_whose_clock_is_wrong_delivers_what_others_left(site: Site, step: int) -> None:
+    left = site.run("emit(make(), 300, 'right')\nos.kill(os.getpid(), signal.SIGKILL)")
+    assert left.code == -9, left.err
+    ended = site.run(
+        CLOCK
+        + """
+ahead = int(sys.argv[5])
+audit = make()
+emit(audit, 100, "wrong")
+if ahead > 0:
+    until(lambda: audit.health().parked, "the broker refuses what comes from the future")
+    ahead = 0
+until(lambda: audit.health().adopted == 1, "what was left is delivered")
+audit.close(20)
+""",
+        str(step),
+        timeout=120,
+    )
+    assert ended.code == 0, ended.err
+    assert site.left == []
+    trail = site.trail()
+    assert by_agent(trail) == {"right": 300, "wrong": 100}
+    assert_all_delivered(site, trail)

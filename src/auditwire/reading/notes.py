@@ -1,4 +1,4 @@
-"""What cannot be proven of a recovered stream, in sentences."""
+"""What cannot be proven of a stream, in sentences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from auditwire.reading.report import StreamReport
 
-__all__ = ["bytes_in_words", "notes_on"]
+__all__ = ["bytes_in_words", "clock_notes", "notes_on"]
 
 _CHANGED = "whether changes were made cannot be told"
 _SHOWN = 5  # ranges of bytes that a sentence names
@@ -21,6 +21,16 @@ def bytes_in_words(ranges: Sequence[str]) -> str:
     """The first few ranges of bytes, ``segment:from-to``, and how many more there are."""
     more = len(ranges) - _SHOWN
     return ", ".join(ranges[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def clock_notes(report: StreamReport) -> Iterator[str]:
+    """The sentence on Kafka timestamps from before the stream; none where there are none."""
+    if report.antedated:
+        count = sum(last - first + 1 for first, last in report.antedated)
+        yield (
+            f"{count} records, from record {report.antedated[0][0]} on, have Kafka timestamps of more than "
+            "an hour before the stream: a clock was set meanwhile, or they were written with another time"
+        )
 
 
 def notes_on(report: StreamReport, unreadable: Sequence[str]) -> Iterator[str]:

@@ -31,7 +31,7 @@ FaultKind = Literal[
 ``chain``         a checkpoint does not continue the one before it, lists itself, or is malformed
 ``after_close``   records come after the closing checkpoint
 ``declared_loss`` the producer itself says that events were refused before they were accepted
-``placement``     topic, key, header or Kafka timestamp are not those of the record
+``placement``     topic, key or header are not those of the record
 ``quarantine``    a quarantine record and a checkpoint say different things about the same record
 ``recovery``      recovery records are malformed, or contradict each other, a checkpoint or the stream's end
 ``unreadable``    records that had been accepted are on no broker, and the bytes of the journal that held them
@@ -116,8 +116,10 @@ class StreamReport:
         declared_lost: How many events the producer says were refused before they were accepted.
         absent_streams: Earlier streams of the same journal path that this one names in its opening checkpoint
             and that have no record here: removed, or outside of what was read.
-        notes: What cannot be proven of a stream whose process ended without closing it, and why; each a
-            sentence.
+        antedated: Ranges of sequences, first and last, whose Kafka timestamp is more than an hour before the
+            stream's opening: a clock was set meanwhile, or the records were written with another time. No
+            digest covers it, and an honest clock that is set back looks the same: a note, and no fault.
+        notes: What cannot be proven, and why; each a sentence.
         faults: What is wrong, in the order of the sequences.
     """
 
@@ -144,12 +146,13 @@ class StreamReport:
     withheld: list[int] = field(default_factory=list)
     declared_lost: int = 0
     absent_streams: list[str] = field(default_factory=list)
+    antedated: list[tuple[int, int]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The report in JSON's own types."""
         out = asdict(self)
-        for name in ("missing", "awaited", "unreadable", "unaccounted", "unproven"):
+        for name in ("missing", "awaited", "unreadable", "unaccounted", "unproven", "antedated"):
             out[name] = [list(ends) for ends in out[name]]
         return out

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from auditwire.events import CheckpointEvent, LossEvent
 from auditwire.reading.absence import sort_absent
-from auditwire.reading.notes import bytes_in_words, notes_on
+from auditwire.reading.notes import bytes_in_words, clock_notes, notes_on
 from auditwire.reading.placement import disagreements, is_antedated
 from auditwire.reading.ranges import gaps_between, in_words, joined, outside, overlaps
 from auditwire.reading.report import Fault, FaultKind, StreamReport
@@ -177,7 +177,7 @@ class _Stream:
                 report.verdict = "complete"
             elif recovery.count and not (report.closed or report.unproven or recovery.unreadable):
                 report.verdict = "recovered"
-        report.notes = list(notes_on(report, recovery.unreadable))
+        report.notes = [*clock_notes(report), *notes_on(report, recovery.unreadable)]
         return report
 
     def _is_whole(self) -> bool:
@@ -206,17 +206,8 @@ class _Stream:
             self._report.service = _service(first.resource)
         if 0 in self._checkpoints:
             opened_ms = self._checkpoints[0].timestamp_us // 1_000
-            for record in self._antedated:
-                if is_antedated(record, opened_ms):
-                    self._fault_timestamp(record)
-
-    def _fault_timestamp(self, record: Record) -> None:
-        message = (
-            f"record {record.sequence}: its Kafka timestamp, {record.timestamp_ms} ms, is earlier than "
-            "the event and than the stream"
-        )
-        expected, found = str(record.event.timestamp_us // 1_000), str(record.timestamp_ms)
-        self._fault("placement", record.sequence, message, Place.of(record), expected, found)
+            late = sorted(r.sequence for r in self._antedated if is_antedated(r, opened_ms))
+            self._report.antedated = joined((number, number) for number in late)
 
     def _judge_previous(self, ordered: list[tuple[int, CheckpointEvent]], present: Collection[str]) -> None:
         """Whether the earlier streams that this one names are there at all."""
