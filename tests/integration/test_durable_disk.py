@@ -253,6 +253,7 @@ def test_a_directory_that_is_removed_under_a_collector_is_said_and_harms_nothing
     kafka = site.collector(on_full="drop_newest")
     agent = Agent(kafka)
     agent.emit(10)
+    kafka.flush()  # the sender has the segment open
     site.journal.rename(site.path / "elsewhere")  # first: no file is made in it while it is being removed
     shutil.rmtree(site.path / "elsewhere")
     until(lambda: not agent.emit(1, 10), "nothing is accepted any more")
