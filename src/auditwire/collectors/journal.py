@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
-from auditwire.collectors.arguments import check_choice, check_seconds, check_topics, resource_of
+from auditwire.collectors.arguments import check_choice, check_seconds
 from auditwire.collectors.journals import DiskJournals, open_ledger
 from auditwire.collectors.streaming import Stream, StreamingCollector
 from auditwire.delivery.health import Health
 from auditwire.delivery.metrics import plain
 from auditwire.errors import FlushTimeout
-from auditwire.ids import uuid7
 from auditwire.journal.disk import DiskJournal
-from auditwire.journal.drafter import Drafter
-from auditwire.journal.notes import Notes
 from auditwire.journal.scribe import Scribe
 from auditwire.journal.target import Target
-from auditwire.wire import FastavroEncoder, all_schemas
-from auditwire.wire import source as source_of
 
 if TYPE_CHECKING:
     import os
@@ -84,15 +78,18 @@ class JournalCollector(StreamingCollector[Scribe]):
         full_timeout: float = 5.0,
         exit_timeout: float = 10.0,
     ) -> None:
-        check_choice("headers", headers, ("cloudevents", "none"))
         check_seconds("full_timeout", full_timeout)
         check_seconds("exit_timeout", exit_timeout)
         check_choice("on_full", on_full, ("block", "drop_newest"))
-        check_topics(prefix, topics)
-        self._prefix, self._topics = prefix, topics
-        self._service = service or "unknown_service"
-        self._resource = resource_of(self._service, service_version, environment)
-        self._source, self._headers = source, headers
+        self._describe(
+            prefix=prefix,
+            topics=topics,
+            service=service,
+            service_version=service_version,
+            environment=environment,
+            source=source,
+            headers=headers,
+        )
         self._journals = DiskJournals(
             path,
             Target("", prefix),  # whoever delivers knows the brokers
@@ -104,17 +101,12 @@ class JournalCollector(StreamingCollector[Scribe]):
             on_network=journal_on_network,
             sends=False,
         )
-        all_schemas()  # a damaged installation is found now, not at the first event
         super().__init__(exit_timeout)
 
     def _open(self, parent: str | None) -> Stream[Scribe]:
-        stream_id = uuid7()
-        notes = Notes()
-        encoder = FastavroEncoder(on_coerced=notes.coerced, on_truncated=notes.truncated)
-        drafter = Drafter(stream_id, encoder, self._prefix, self._topics)
-        source = (self._source or source_of(self._service, stream_id)) if self._headers != "none" else None
-        journal = self._journals.open(stream_id, service=self._service, source=source)
-        ledger = open_ledger(self._prefix, self._resource, stream_id, parent, journal.previous)
+        drafter, notes, source = self._draft()
+        journal = self._journals.open(drafter.stream_id, service=self._service, source=source)
+        ledger = open_ledger(self._prefix, self._resource, drafter.stream_id, parent, journal.previous)
         scribe = Scribe(journal, drafter, ledger, notes)
         scribe.open()
         return Stream(drafter, journal, notes, scribe)
@@ -172,14 +164,6 @@ class JournalCollector(StreamingCollector[Scribe]):
     def metrics(self) -> dict[str, Any]:
         """``health()`` as numbers, as :data:`auditwire.delivery.metrics.METRICS` names them."""
         return plain(self.health())
-
-    async def aflush(self, timeout: float = 30.0) -> None:
-        """``flush`` in a worker thread, so that the event loop goes on."""
-        await asyncio.to_thread(self.flush, timeout)
-
-    async def aclose(self, timeout: float = 10.0) -> None:
-        """``close`` in a worker thread, so that the event loop goes on."""
-        await asyncio.to_thread(self.close, timeout)
 
     def _flush_timeout(self, stream: Stream[Scribe], timeout: float) -> FlushTimeout:  # noqa: ARG002 - as there
         pending = stream.worker.pending

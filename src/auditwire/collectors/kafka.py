@@ -12,14 +12,13 @@ collector's: it is delivered, or it is counted, named and logged why not.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from auditwire.collectors.arguments import check_choice, check_seconds, check_topics, resource_of
+from auditwire.collectors.arguments import check_choice, check_seconds
 from auditwire.collectors.journals import DiskJournals, MemoryJournals, check_memory_only, open_ledger
 from auditwire.collectors.kafka_arguments import checked_capacity, topic_settings_of
 from auditwire.collectors.streaming import Stream, StreamingCollector
@@ -31,18 +30,15 @@ from auditwire.delivery.sender import Sender
 from auditwire.delivery.settings import producer_config
 from auditwire.delivery.topics import Directory, TopicSettings
 from auditwire.errors import AuditwireError, FlushTimeout
-from auditwire.ids import uuid7
-from auditwire.journal.drafter import Drafter
-from auditwire.journal.notes import Notes
 from auditwire.journal.target import Target
-from auditwire.wire import FastavroEncoder, all_schemas
-from auditwire.wire import source as source_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from auditwire.delivery.health import Health
     from auditwire.journal import Journal
+    from auditwire.journal.drafter import Drafter
+    from auditwire.journal.notes import Notes
     from auditwire.journal.syncing import SyncMode
 
 __all__ = ["KafkaCollector"]
@@ -123,16 +119,19 @@ class KafkaCollector(StreamingCollector[Sender]):
         full_timeout: float = 5.0,
         exit_timeout: float = 10.0,
     ) -> None:
-        check_choice("headers", headers, ("cloudevents", "none"))
         check_seconds("full_timeout", full_timeout)
         check_seconds("exit_timeout", exit_timeout)
         check_choice("on_full", on_full, ("block", "drop_newest"))
-        check_topics(prefix, topics)
+        self._describe(
+            prefix=prefix,
+            topics=topics,
+            service=service,
+            service_version=service_version,
+            environment=environment,
+            source=source,
+            headers=headers,
+        )
         self._config, self._callbacks = producer_config(bootstrap_servers, config)
-        self._prefix, self._topics = prefix, topics
-        self._service = service or "unknown_service"
-        self._resource = resource_of(self._service, service_version, environment)
-        self._source, self._headers = source, headers
         self._topic_settings = topic_settings_of(create_topics)
         self._journals: MemoryJournals | DiskJournals
         self._adoption: Adoption | None
@@ -152,23 +151,18 @@ class KafkaCollector(StreamingCollector[Sender]):
                 on_network=journal_on_network,
             )
             self._adoption = Adoption(disk.path, disk.target)
-        all_schemas()  # a damaged installation is found now, not at the first event
         super().__init__(exit_timeout)
 
     def _open(self, parent: str | None) -> _Stream:
-        stream_id = uuid7()
-        notes = Notes()
-        encoder = FastavroEncoder(on_coerced=notes.coerced, on_truncated=notes.truncated)
-        drafter = Drafter(stream_id, encoder, self._prefix, self._topics)
-        source = (self._source or source_of(self._service, stream_id)) if self._headers != "none" else None
+        drafter, notes, source = self._draft()
         client = Client(self._config, self._callbacks, time.monotonic)
         directory = Directory(client.list_topics, client.admin, self._topic_settings)
-        journal = self._journals.open(stream_id, service=self._service, source=source)
+        journal = self._journals.open(drafter.stream_id, service=self._service, source=source)
         sender = Sender(
             journal,
             client,
             directory,
-            open_ledger(self._prefix, self._resource, stream_id, parent, journal.previous),
+            open_ledger(self._prefix, self._resource, drafter.stream_id, parent, journal.previous),
             drafter,
             notes,
             hash_key=PARTITIONERS[self._config["partitioner"]],
@@ -204,14 +198,6 @@ class KafkaCollector(StreamingCollector[Sender]):
             raise AuditwireError("flush was called by a callback on the sender's thread: it would never end")
         if not self._reached(stream, stream.journal.barrier(), deadline):
             raise self._flush_timeout(stream, timeout)
-
-    async def aflush(self, timeout: float = 30.0) -> None:
-        """``flush`` in a worker thread, so that the event loop goes on."""
-        await asyncio.to_thread(self.flush, timeout)
-
-    async def aclose(self, timeout: float = 10.0) -> None:
-        """``close`` in a worker thread, so that the event loop goes on."""
-        await asyncio.to_thread(self.close, timeout)
 
     def health(self) -> Health:
         """What came in, what went out, what waits, and what went wrong."""

@@ -12,6 +12,7 @@ collector's.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import threading
@@ -19,18 +20,21 @@ import time
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from auditwire import forksafe
+from auditwire.collectors.arguments import check_choice, check_topics, resource_of
 from auditwire.collectors.base import Managed
 from auditwire.collectors.lifetime import register, unregister
 from auditwire.errors import AuditwireError, CollectorClosed, EncodingError, FlushTimeout, JournalFull
 from auditwire.events import CONTROL_TYPES, AuditEvent
-from auditwire.wire import as_audit_event
+from auditwire.ids import uuid7
+from auditwire.journal.drafter import Drafter
+from auditwire.journal.notes import Notes
+from auditwire.wire import FastavroEncoder, all_schemas, as_audit_event
+from auditwire.wire import source as source_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from auditwire.journal import Barrier, Journal
-    from auditwire.journal.drafter import Drafter
-    from auditwire.journal.notes import Notes
 
 __all__ = ["Stream", "StreamingCollector", "Worker"]
 
@@ -92,6 +96,31 @@ class StreamingCollector(Managed, Generic[W]):
         exit_timeout: Seconds that the interpreter's exit may wait for a collector that was not closed.
     """
 
+    def _describe(
+        self,
+        *,
+        prefix: str,
+        topics: Mapping[str, str] | None,
+        service: str | None,
+        service_version: str | None,
+        environment: str | None,
+        source: str | None,
+        headers: str,
+    ) -> None:
+        """What the records of all streams have in common; before anything is opened.
+
+        Raises:
+            ConfigurationError: A setting is wrong.
+            SchemaError: The installation's schemas are missing or damaged.
+        """
+        check_choice("headers", headers, ("cloudevents", "none"))
+        check_topics(prefix, topics)
+        self._prefix, self._topics = prefix, topics
+        self._service = service or "unknown_service"
+        self._resource = resource_of(self._service, service_version, environment)
+        self._source, self._headers = source, headers
+        all_schemas()  # a damaged installation is found now, not at the first event
+
     def __init__(self, exit_timeout: float) -> None:
         self.exit_timeout = exit_timeout
         self._closed = False
@@ -106,6 +135,14 @@ class StreamingCollector(Managed, Generic[W]):
     def _open(self, parent: str | None) -> Stream[W]:
         """A new stream; ``parent`` is the forking process's."""
         raise NotImplementedError
+
+    def _draft(self) -> tuple[Drafter, Notes, str | None]:
+        """What drafts a new stream's records, what it notes, and the ``ce_source`` header."""
+        stream_id = uuid7()
+        notes = Notes()
+        encoder = FastavroEncoder(on_coerced=notes.coerced, on_truncated=notes.truncated)
+        source = (self._source or source_of(self._service, stream_id)) if self._headers != "none" else None
+        return Drafter(stream_id, encoder, self._prefix, self._topics), notes, source
 
     def _start(self, stream: Stream[W]) -> None:
         with self._starting:
@@ -194,6 +231,18 @@ class StreamingCollector(Managed, Generic[W]):
         except AuditwireError as error:
             stream.notes.lost(_REASONS.get(type(error), "refused"))
             raise
+
+    def flush(self, timeout: float = 30.0) -> None:
+        """Return when everything accepted before the call is where this collector brings it."""
+        raise NotImplementedError
+
+    async def aflush(self, timeout: float = 30.0) -> None:
+        """``flush`` in a worker thread, so that the event loop goes on."""
+        await asyncio.to_thread(self.flush, timeout)
+
+    async def aclose(self, timeout: float = 10.0) -> None:
+        """``close`` in a worker thread, so that the event loop goes on."""
+        await asyncio.to_thread(self.close, timeout)
 
     def _reached(self, stream: Stream[W], barrier: Barrier, deadline: float) -> bool:
         """Wait until the worker has released the mark."""
