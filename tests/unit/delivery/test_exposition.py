@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from auditwire.delivery.exposition import Family, Sample, exposition, families
-from auditwire.delivery.health import Health
-from auditwire.delivery.latency import Latency, LatencyMeter
 from auditwire.delivery.metrics import Observed
+from support.health_source import HEALTH as PLAIN
+from support.health_source import Source
 
 prometheus = pytest.importorskip("prometheus_client")
 
@@ -16,39 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families  # noqa: E40
 
 from auditwire.integrations import metrics_prometheus  # noqa: E402
 
-OPENED = 1_800_000_000_000
-
-
-def latency_of(*milliseconds: int) -> Latency:
-    meter = LatencyMeter(OPENED)
-    for latency in milliseconds:
-        meter.observe(OPENED * 1_000, OPENED + latency)
-    return meter.snapshot()
-
-
-HEALTH = Health(
-    state="degraded",
-    stream_id='a "stream"',
-    accepted=100,
-    delivered=90,
-    control=3,
-    pending_records=11,
-    pending_bytes=5_000,
-    capacity_bytes=64 << 20,
-    oldest_seconds=1.5,
-    lost={"journal_full": 2},
-    coerced={"tool\\name\n": 4},
-    parked={"audit.error": "TOPIC_AUTHORIZATION_FAILED"},
-    latency=latency_of(4, 5, 20, 4_000, 10_000_000),
-)
-
-
-class Source:
-    def __init__(self, health: Health) -> None:
-        self.now = health
-
-    def health(self) -> Health:
-        return self.now
+# names as hostile as those of callers may be
+HEALTH = replace(PLAIN, stream_id='a "stream"', coerced={"tool\\name\n": 4})
 
 
 def samples(page: str) -> set[tuple[str, tuple[tuple[str, str], ...], float]]:

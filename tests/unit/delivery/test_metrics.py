@@ -12,42 +12,7 @@ from auditwire.collectors.streaming import _REASONS
 from auditwire.delivery.health import LOSS_REASONS, Health
 from auditwire.delivery.metrics import METRICS, Observed, plain, sources
 from auditwire.errors import ConfigurationError
-
-HEALTH = Health(
-    state="degraded",
-    stream_id="a",
-    accepted=100,
-    delivered=90,
-    control=3,
-    pending_records=11,
-    pending_bytes=5_000,
-    capacity_bytes=64 << 20,
-    oldest_seconds=1.5,
-    lost={"journal_full": 2},
-    coerced={"tool_name": 4},
-    truncated={"prompt": 5},
-    parked={"audit.error": "TOPIC_AUTHORIZATION_FAILED"},
-    quarantined={"MSG_SIZE_TOO_LARGE": 6},
-    resent=7,
-    producers=1,
-    faults=8,
-    orphans={"b": 4},
-    left_alone={"c": "other:9092", "d": "other:9092", "e": "other:9092"},
-    adopted=2,
-    adopted_delivered=12,
-    journal_used_bytes=7_000_000,
-    unsynced_records=13,
-)
-
-
-class Source:
-    """A collector whose health is what a test says."""
-
-    def __init__(self, health: Health = HEALTH) -> None:
-        self.now = health
-
-    def health(self) -> Health:
-        return self.now
+from support.health_source import HEALTH, Source
 
 
 def test_plain_metrics_are_numbers_by_name() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from health_source import Source
 
 from auditwire.delivery.metrics import LATENCY_HELP, LATENCY_NAME, METRICS
+from support.health_source import Source
 
 yaml = pytest.importorskip("yaml")
 pytest.importorskip("prometheus_client")

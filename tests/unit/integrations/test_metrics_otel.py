@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from health_source import HEALTH, Source, latency_of
 
 from auditwire._version import __version__
 from auditwire.collectors import NullCollector
@@ -16,6 +15,7 @@ from auditwire.delivery.latency import BOUNDS, Latency
 from auditwire.delivery.metrics import METRICS
 from auditwire.emitter import AuditEmitter
 from auditwire.errors import ConfigurationError, MissingExtraError
+from support.health_source import HEALTH, Source, latency_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

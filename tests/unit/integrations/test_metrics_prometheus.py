@@ -5,13 +5,13 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from health_source import HEALTH, Source
 
 from auditwire.collectors import NullCollector
 from auditwire.collectors.kafka import KafkaCollector
 from auditwire.delivery.metrics import METRICS
 from auditwire.emitter import AuditEmitter
 from auditwire.errors import ConfigurationError, MissingExtraError
+from support.health_source import HEALTH, Source
 
 if TYPE_CHECKING:
     from auditwire.testing import EmbeddedBroker
@@ -52,7 +52,7 @@ auditwire_topics_parked{topic="audit.error"} 1.0
 auditwire_events_adopted_total 12.0
 auditwire_streams_adopted_total 2.0
 auditwire_streams_orphaned 1.0
-auditwire_streams_left_alone 1.0
+auditwire_streams_left_alone 3.0
 auditwire_state{state="ok"} 0.0
 auditwire_state{state="degraded"} 1.0
 auditwire_state{state="failing"} 0.0

@@ -17,7 +17,7 @@ from auditwire.errors import EncodingError
 from auditwire.journal import format as module
 from auditwire.journal.base import Draft, Record
 from auditwire.journal.filesystem import REAL
-from auditwire.journal.format import LEAST, SEALED, pack, payload_size_limit, read_around
+from auditwire.journal.format import LEAST, MAX_SEQUENCE, SEALED, pack, payload_size_limit, read_around
 from auditwire.journal.segment import Segment
 from auditwire.wire import join_body
 from support.simulated_fs import SimulatedFileSystem
@@ -118,7 +118,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
     trace=st.sampled_from([None, TRACE]),
     head=st.binary(max_size=90),
     tail=st.binary(max_size=90),
-    sequence=st.integers(0, (1 << 63) - 1),
+    sequence=st.integers(0, MAX_SEQUENCE),
     print_=st.binary(min_size=8, max_size=8),
 )
 def test_any_draft_reads_back_and_is_no_larger_than_was_said(
