@@ -12,8 +12,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from auditwire.reading import Reader, check_streams
+from auditwire.reading import Reader
 from auditwire.testing import EmbeddedBroker
+from auditwire.verification import check_streams
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

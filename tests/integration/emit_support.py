@@ -20,14 +20,16 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # not all in i
 
 from auditwire import KafkaCollector
 from auditwire.events import CONTROL_TYPES, EVENT_TYPES
-from auditwire.reading import Message, Reader, check_streams
+from auditwire.reading import Message, Reader
+from auditwire.verification import check_streams
 from auditwire.wire import topic_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from auditwire.reading import Record, StreamReport
+    from auditwire.reading import Record
+    from auditwire.verification import StreamReport
     from rig.broker import Broker
 
 SOON = 30.0

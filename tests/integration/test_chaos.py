@@ -13,7 +13,7 @@ import pytest
 from chaos_faults import FAULTS, PASSWORD, Fault, Stage
 from emit_support import FaultRow, assert_complete, read_all, until
 
-from auditwire.reading import check_streams
+from auditwire.verification import check_streams
 from rig import certs
 from rig.tally import Tally
 

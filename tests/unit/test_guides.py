@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from auditwire.reading import Reader, check_streams
+from auditwire.reading import Reader
 from auditwire.testing import EmbeddedBroker
+from auditwire.verification import check_streams
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -24,7 +24,9 @@ def referenced(module: str, name: str) -> bool:
     return getattr(value, "__module__", "") in DIRECTIVES
 
 
-@pytest.mark.parametrize("module", ["auditwire", "auditwire.reading", "auditwire.testing"])
+@pytest.mark.parametrize(
+    "module", ["auditwire", "auditwire.reading", "auditwire.verification", "auditwire.testing"]
+)
 def test_every_public_name_has_its_place_in_the_reference(module: str) -> None:
     public = [name for name in importlib.import_module(module).__all__ if not name.startswith("__")]
     assert [name for name in public if not referenced(module, name)] == []

@@ -23,7 +23,8 @@ from auditwire.errors import AuditwireError, ConfigurationError, FlushTimeout
 if TYPE_CHECKING:
     from auditwire.collectors.kafka import KafkaCollector
     from auditwire.delivery.health import Health
-    from auditwire.reading import Reader, Record, StreamReport
+    from auditwire.reading import Reader, Record
+    from auditwire.verification import StreamReport
 
 __all__ = ["demo"]
 
@@ -124,7 +125,8 @@ class _Run:
     def watch(self) -> None:
         """Run the agent in a thread, and show its events as they come back from the broker."""
         from auditwire.collectors.kafka import KafkaCollector  # noqa: PLC0415 - --help loads no Kafka client
-        from auditwire.reading import Reader, check_streams  # noqa: PLC0415 - as above
+        from auditwire.reading import Reader  # noqa: PLC0415 - as above
+        from auditwire.verification import check_streams  # noqa: PLC0415 - as above
 
         self._say_hello()
         with Reader(

@@ -1,8 +1,8 @@
 """What an adopter states of an orphaned stream: recovery records, from its files.
 
-``avro/recovery.avsc`` and :mod:`auditwire.reading.statements` say what they mean. The files are read a second
-time for this, so that no digest has to be kept in memory while the stream is delivered: between its last
-checkpoint and its end there may be as many records as a journal holds.
+``avro/recovery.avsc`` and :mod:`auditwire.verification.statements` say what they mean. The files are read a
+second time for this, so that no digest has to be kept in memory while the stream is delivered: between its
+last checkpoint and its end there may be as many records as a journal holds.
 """
 
 from __future__ import annotations

@@ -23,8 +23,9 @@ from auditwire.cli.demo_agent import DemoAgent
 from auditwire.cli.output import Output
 from auditwire.delivery.health import Health
 from auditwire.events import EVENT_TYPES
-from auditwire.reading import Reader, Record, StreamReport
+from auditwire.reading import Reader, Record
 from auditwire.testing import EmbeddedBroker
+from auditwire.verification import StreamReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,7 +177,7 @@ def test_people_see_that_a_stream_was_recovered_and_what_cannot_be_proven(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = StreamReport(stream_id="s", verdict="recovered", records=9, checkpoints=2, notes=["a note"])
-    monkeypatch.setattr("auditwire.reading.check_streams", lambda *_, **__: [report])
+    monkeypatch.setattr("auditwire.verification.check_streams", lambda *_, **__: [report])
     assert run(["demo"]) == 1, "the demo closes its stream: anything else is not what it should show"
     out = capsys.readouterr().out
     assert (

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from auditwire.journal.filesystem import REAL
 from auditwire.journal.layout import JournalPath
 from auditwire.journal.reader import StreamReader
-from auditwire.reading import Record, check_streams
+from auditwire.reading import Record
+from auditwire.verification import check_streams
 from auditwire.wire import decode, frame_single_object, headers
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from auditwire.reading import StreamReport
+    from auditwire.verification import StreamReport
 
 
 def records_in(path: Path) -> list[Record]:

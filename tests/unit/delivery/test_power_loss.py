@@ -23,9 +23,10 @@ from auditwire.journal.drafter import Drafter
 from auditwire.journal.layout import JournalPath
 from auditwire.journal.notes import Notes
 from auditwire.journal.reader import StreamReader
-from auditwire.reading import Record, StreamReport, check_streams
-from auditwire.reading.ranges import in_words
+from auditwire.reading import Record
 from auditwire.stream import CHECKPOINT_SECONDS, Ledger
+from auditwire.verification import StreamReport, check_streams
+from auditwire.verification.ranges import in_words
 from auditwire.wire import FastavroEncoder, decode, frame_single_object, headers, source
 from support.simulated_fs import SimulatedFileSystem
 

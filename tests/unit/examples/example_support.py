@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from auditwire.reading import Reader, check_streams
+from auditwire.reading import Reader
+from auditwire.verification import check_streams
 
 if TYPE_CHECKING:
     from auditwire.events import AuditEvent
-    from auditwire.reading import Record, StreamReport
+    from auditwire.reading import Record
     from auditwire.testing import EmbeddedBroker
+    from auditwire.verification import StreamReport
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 

@@ -16,8 +16,9 @@ from auditwire.cli.app import app, run
 from auditwire.cli.journal_path import DAMAGED, NO_JOURNAL, OK, WAITING
 from auditwire.journal.filesystem import REAL
 from auditwire.journal.layout import JournalPath
-from auditwire.reading import Reader, check_streams
+from auditwire.reading import Reader
 from auditwire.testing import EmbeddedBroker
+from auditwire.verification import check_streams
 
 yaml = pytest.importorskip("yaml")
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException, Producer
 from faulty_cluster import CUT, FETCH, FIND_COORDINATOR, LIST_OFFSETS, FaultyCluster, faulty_cluster
-from stream_builder import record_of
 
 from auditwire.errors import BrokerError
 from auditwire.events import TurnStartEvent
 from auditwire.reading import Message, Reader
 from auditwire.reading.partitions import Partitions
 from auditwire.wire import frame_single_object
+from support.stream_builder import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

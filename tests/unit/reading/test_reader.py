@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import Producer
-from stream_builder import STREAM, StreamBuilder, record_of
 
 from auditwire.errors import BrokerError, ConfigurationError, DecodingError
 from auditwire.events import ALL_TYPES, TurnEndEvent, TurnStartEvent
-from auditwire.reading import Message, Reader, Record, check_streams
+from auditwire.reading import Message, Reader, Record
 from auditwire.testing import EmbeddedBroker
+from auditwire.verification import check_streams
 from auditwire.wire import frame_confluent, frame_single_object
 from rig import certs
+from support.stream_builder import STREAM, StreamBuilder, record_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -27,13 +27,13 @@ import json
 from typing import TYPE_CHECKING
 
 from auditwire.events import CheckpointEvent, LossEvent
-from auditwire.reading.absence import sort_absent
-from auditwire.reading.notes import bytes_in_words, clock_notes, notes_on
-from auditwire.reading.placement import disagreements, is_antedated
-from auditwire.reading.ranges import gaps_between, in_words, joined, outside, overlaps
-from auditwire.reading.report import Fault, FaultKind, StreamReport
-from auditwire.reading.statements import Place, Recovery, Statements, collect, named, naming_of
 from auditwire.stream import entries_of
+from auditwire.verification.absence import sort_absent
+from auditwire.verification.notes import bytes_in_words, clock_notes, notes_on
+from auditwire.verification.placement import disagreements, is_antedated
+from auditwire.verification.ranges import gaps_between, in_words, joined, outside, overlaps
+from auditwire.verification.report import Fault, FaultKind, StreamReport
+from auditwire.verification.statements import Place, Recovery, Statements, collect, named, naming_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stream_builder import OPENED_US, STREAM, record_of
 
 from auditwire.events import CheckpointEvent, ToolCallAttemptEvent, TurnStartEvent
-from auditwire.reading.placement import CLAMP_MS, Disagreement, disagreements, is_antedated
+from auditwire.verification.placement import CLAMP_MS, Disagreement, disagreements, is_antedated
+from support.stream_builder import OPENED_US, STREAM, record_of
 
 if TYPE_CHECKING:
     from auditwire.reading import Record

@@ -3,15 +3,19 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stream_builder import OPENED_US, STREAM, StreamBuilder, record_of, rewritten
 
 from auditwire.events import CheckpointEvent, LossEvent, QuarantineEvent, TurnEndEvent, TurnStartEvent
-from auditwire.reading import Record, StreamReport, check_streams
 from auditwire.stream import pack_entry
+from auditwire.verification import StreamReport, check_streams
+from support.stream_builder import OPENED_US, STREAM, StreamBuilder, record_of, rewritten
+
+if TYPE_CHECKING:
+    from auditwire.reading import Record
 
 OTHER = "01920000-0000-7000-8000-000000000002"
 

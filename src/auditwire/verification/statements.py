@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from auditwire.events import CheckpointEvent, QuarantineEvent, RecoveryEvent
-from auditwire.reading.ranges import Range, joined
-from auditwire.reading.report import Fault
 from auditwire.stream import entries_of
+from auditwire.verification.ranges import Range, joined
+from auditwire.verification.report import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable

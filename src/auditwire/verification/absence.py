@@ -5,17 +5,17 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
-from auditwire.reading.ranges import Range, cut, overlaps
+from auditwire.verification.ranges import Range, cut, overlaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from auditwire.reading.statements import Recovery
+    from auditwire.verification.statements import Recovery
 
 __all__ = ["Absence", "sort_absent"]
 
 Absence = Literal["missing", "awaited", "unreadable", "unaccounted"]
-"""As the fields of :class:`~auditwire.reading.StreamReport` of the same names."""
+"""As the fields of :class:`~auditwire.verification.StreamReport` of the same names."""
 
 
 def sort_absent(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from auditwire.reading.ranges import in_words
+from auditwire.verification.ranges import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from auditwire.reading.report import StreamReport
+    from auditwire.verification.report import StreamReport
 
 __all__ = ["bytes_in_words", "clock_notes", "notes_on"]
 

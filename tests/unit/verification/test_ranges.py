@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditwire.reading.ranges import Range, cut, gaps_between, in_words, joined, outside, overlaps
+from auditwire.verification.ranges import Range, cut, gaps_between, in_words, joined, outside, overlaps
 
 ranges = st.lists(st.tuples(st.integers(-5, 40), st.integers(-5, 40)), max_size=8)
 numbers = st.sets(st.integers(-5, 40)).map(sorted)
