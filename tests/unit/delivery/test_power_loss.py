@@ -5,7 +5,6 @@ What the broker has, what the journal kept of it, what the adopter states, and w
 
 from __future__ import annotations
 
-import errno
 import random
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -14,27 +13,18 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from auditwire.delivery.recovered import statements
-from auditwire.events import AuditEvent, CheckpointEvent, TurnStartEvent
+from auditwire.events import CheckpointEvent
 from auditwire.journal import MemoryJournal
-from auditwire.journal.control import Control
 from auditwire.journal.disk import DiskJournal
-from auditwire.journal.drafter import Drafter
-from auditwire.journal.layout import JournalPath
-from auditwire.journal.notes import Notes
-from auditwire.journal.reader import StreamReader
 from auditwire.reading import Record
-from auditwire.stream import CHECKPOINT_SECONDS, Ledger
 from auditwire.verification import StreamReport, check_streams
 from auditwire.verification.ranges import in_words
-from auditwire.wire import FastavroEncoder, decode, frame_single_object, headers, source
+from support.emitters import Broker, Emitter, adopted, disk_journal
 from support.simulated_fs import SimulatedFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from auditwire.journal.base import Journal
-    from auditwire.journal.base import Record as Stored
 
 PATH = "/journal"
 ORPHAN = "01920000-0000-7000-8000-000000000001"
@@ -42,138 +32,24 @@ ADOPTER = "01920000-0000-7000-8000-000000000002"
 CHECKPOINT = CheckpointEvent.event_type
 
 
-class Broker:
-    """What consumers read, by stream and sequence."""
-
-    def __init__(self) -> None:
-        self.records: dict[tuple[str, int], Record] = {}
-
-    def take(self, stream_id: str, stored: Iterable[Stored]) -> None:
-        for record in stored:
-            found = decode(frame_single_object(record.fingerprint, record.body))
-            name = source("svc", stream_id)
-            self.records[stream_id, record.sequence] = Record(
-                event=found.event,
-                stream_id=found.stream_id,
-                sequence=found.sequence,
-                topic=record.topic,
-                partition=0,
-                offset=len(self.records),
-                timestamp_ms=record.timestamp_us // 1_000,
-                key=record.key,
-                headers=[*headers(record.event_id, record.event_type, name, record.trace)],
-                digest=found.digest,
-                fingerprint=found.fingerprint,
-                framing=found.framing,
-                body=found.body,
-            )
-
-    def sequences(self, stream_id: str) -> set[int]:
-        return {sequence for stream, sequence in self.records if stream == stream_id}
-
-    def check(self) -> StreamReport:
-        """The report on the orphan; the adopter's own stream has to be complete."""
-        *orphans, adopter = check_streams(self.records.values(), settled=True)
-        assert (adopter.stream_id, adopter.verdict) == (ADOPTER, "complete"), adopter
-        return orphans[0] if orphans else StreamReport(stream_id=ORPHAN)  # of nothing, nothing is said
-
-
-class Emitter:
-    """A collector without threads: it emits, digests, lists, and sends what the test lets arrive."""
-
-    def __init__(self, journal: Journal, stream_id: str, broker: Broker) -> None:
-        self.journal = journal
-        self.stream_id = stream_id
-        self.broker = broker
-        self.taken: list[Stored] = []
-        self.listings: list[tuple[int, int]] = []
-        self.now = 0.0
-        self.drafter = Drafter(stream_id, FastavroEncoder(), "audit")
-        self.control = Control(
-            journal,
-            self.drafter,
-            Ledger(trail="audit"),
-            Notes(),
-            acknowledged=lambda: self.acknowledged,
-            on_checkpoint=lambda sequence, below: self.listings.append((sequence, below)),
-        )
-        self.step()
-
-    @property
-    def acknowledged(self) -> int:
-        arrived = self.broker.sequences(self.stream_id)
-        return next(n for n in range(len(arrived) + 1) if n not in arrived)
-
-    def emit(self, count: int) -> None:
-        for number in range(count):
-            turn = TurnStartEvent(session_id="s1", prompt_preview="x" * (number * 700 % 5_000))
-            self.journal.append(self.drafter.draft(turn))
-        self.step()
-
-    def append(self, statement: AuditEvent) -> None:
-        assert self.control.append(statement) is not None
-        self.step()
-
-    def step(self) -> None:
-        self.control.step(self.now)
-        taken = self.journal.take(10_000)
-        self.control.digest(taken, self.now)
-        self.taken += taken
-
-    def checkpoint(self) -> None:
-        self.now += 10 * CHECKPOINT_SECONDS
-        self.step()
-
-    def arrive(self, sequences: Iterable[int]) -> None:
-        """These are acknowledged; what is delivered and listed may go."""
-        self.broker.take(self.stream_id, (self.taken[n] for n in sequences))
-        arrived = self.broker.sequences(self.stream_id)
-        listed = max((below for at, below in self.listings if at in arrived), default=0)
-        self.journal.advance(self.acknowledged, listed)
-
-    def close(self) -> None:
-        self.journal.seal()
-        self.control.write_last(self.now)
-        self.step()
-        self.arrive(range(len(self.taken)))
+def check(broker: Broker) -> StreamReport:
+    """The report on the orphan; the adopter's own stream has to be complete."""
+    *orphans, adopter = check_streams(broker.records.values(), settled=True)
+    assert (adopter.stream_id, adopter.verdict) == (ADOPTER, "complete"), adopter
+    return orphans[0] if orphans else StreamReport(stream_id=ORPHAN)  # of nothing, nothing is said
 
 
 def emitter_on(fs: SimulatedFileSystem, broker: Broker, *, mapped: bool = True) -> Emitter:
-    if not mapped:
-        fs.fail("map", errno.ENODEV, "*", times=None)
-    journal = DiskJournal(
-        JournalPath(fs, PATH), ORPHAN, {"stream": ORPHAN}, capacity=8 << 20, on_full="drop_newest"
-    )
-    return Emitter(journal, ORPHAN, broker)
+    return Emitter(disk_journal(fs, ORPHAN, mapped=mapped), ORPHAN, broker)
 
 
 def adopt(fs: SimulatedFileSystem, broker: Broker, *, machine_restarted: bool) -> set[int]:
     """Deliver what can be read of the orphan, and state what was found; the sequences that could be read."""
-    directory = JournalPath(fs, PATH).open_stream(ORPHAN)
-    reader = StreamReader(fs, directory, live=lambda: False, moves=False, restarted=machine_restarted)
-    stored: list[Stored] = []
-    while not reader.at_end:
-        stored += reader.take(100)
-    broker.take(ORPHAN, stored)
-    listed = reader.listed
-    for record in stored:
-        if record.event_type == CHECKPOINT:
-            checkpoint = decode(frame_single_object(record.fingerprint, record.body)).event
-            assert isinstance(checkpoint, CheckpointEvent)
-            listed = max(listed, checkpoint.first_sequence + len(checkpoint.entries))
     adopter = Emitter(MemoryJournal(), ADOPTER, broker)
-    for statement in statements(
-        StreamReader(fs, directory, live=lambda: False, moves=False),
-        ORPHAN,
-        first=listed,
-        last=stored[-1].sequence if stored else -1,
-        unreadable=[f"{damage.segment}:{damage.start}-{damage.end}" for damage in reader.unreadable],
-        machine_restarted=machine_restarted,
-    ):
-        if statement is not None:
-            adopter.append(statement)
+    found = adopted(fs, ORPHAN, adopter, machine_restarted=machine_restarted)
+    broker.take(ORPHAN, found.values())
     adopter.close()
-    return {record.sequence for record in stored}
+    return set(found)
 
 
 def ranges_of(numbers: Iterable[int]) -> list[tuple[int, int]]:
@@ -211,7 +87,7 @@ def test_what_the_broker_has_beyond_the_journal_is_unproven_and_nothing_is_at_fa
         emitter.emit(20)
         emitter.arrive(range(27))
         kept = adopt(fs.crash(random.Random(seed)), broker, machine_restarted=True)
-        report = broker.check()
+        report = check(broker)
         assert (report.faults, report.missing, report.unaccounted) == ([], [], [])
         assert kept >= set(range(7)), "what was synchronised is there"
         assert report.unproven == ranges_of(set(range(27)) - kept)
@@ -236,7 +112,7 @@ def test_a_killed_process_leaves_a_stream_that_is_recovered_whole() -> None:
     emitter.emit(5)
     emitter.arrive([0, 2, 8])
     assert adopt(fs.kill(), broker, machine_restarted=False) == set(range(12))
-    report = broker.check()
+    report = check(broker)
     assert (report.verdict, report.faults, report.notes) == ("recovered", [], [])
     assert (report.recovered_to, report.last_sequence) == (11, 11)
 
@@ -271,7 +147,7 @@ def test_whatever_survives_the_check_says_exactly_what_is_lost_and_what_is_unpro
     kept = adopt(
         fs.crash(random.Random(data.draw(st.integers(0, 999), label="crash"))), broker, machine_restarted=True
     )
-    report = broker.check()
+    report = check(broker)
 
     there = broker.sequences(ORPHAN)
     assert there >= set(range(synced_to))
