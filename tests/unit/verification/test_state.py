@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+import re
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditwire.errors import ConfigurationError, SinkError
+from auditwire.verification import state as state_module
+from auditwire.verification.state import KnownPartition, KnownStream, State
+
+NOW = 1_700_000_000_000_000
+A, B = (
+    KnownStream("a", 5, b"a" * 32, closed=False, last_ms=50),
+    KnownStream("b", 0, b"b" * 32, True, 7, "svc"),
+)
+
+
+def opened(path: Path, prefix: str = "audit") -> State:
+    return State(path, prefix=prefix)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A state that knows two streams."""
+    path = tmp_path / "state"
+    with opened(path) as state:
+        state.remember(A)
+        state.remember(B)
+        state.replace_partitions({("t", 0): KnownPartition("id", 9, 8, b"p" * 32)})
+        state.carry("a", b"facts")
+        state.blame("b", "{}")
+        state.commit(NOW, cluster="c1")
+    return path
+
+
+def everything(state: State) -> tuple[object, ...]:
+    return ([*state.streams()], state.partitions(), [*state.carried()], state.faulty(), state.saved_us)
+
+
+def test_a_new_state_knows_nothing_and_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    with opened(path) as state:
+        assert state.is_new
+        assert state.cluster is None
+        assert everything(state) == ([], {}, [], {}, 0)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [file.name for file in tmp_path.iterdir()] == ["state"]
+
+
+def test_what_was_committed_is_there_again(path: Path) -> None:
+    with opened(path) as state:
+        assert not state.is_new
+        assert (state.cluster, state.saved_us) == ("c1", NOW)
+        assert [*state.streams()] == [A, B]
+        assert state.services() == ["svc"]
+        assert state.partitions() == {("t", 0): KnownPartition("id", 9, 8, b"p" * 32)}
+        assert [*state.carried()] == [("a", b"facts")]
+        assert state.faulty() == {"b": "{}"}
+
+
+def test_what_was_not_committed_is_forgotten(path: Path) -> None:
+    with opened(path) as state:
+        before = everything(state)
+        state.remember(KnownStream("c", 1, b"c" * 32, False, 1))
+        state.forget("a")
+        state.begin_anew()
+    with opened(path) as state:
+        assert everything(state) == before
+
+
+def test_a_stream_that_has_shrunk_is_remembered_as_it_was(path: Path) -> None:
+    with opened(path) as state:
+        state.remember(KnownStream("a", 3, b"x" * 32, False, 9))
+        state.remember(KnownStream("a", 5, b"y" * 32, True, 9))
+        assert [*state.streams()] == [A, B]
+
+
+def test_a_stream_that_has_grown_is_remembered_anew_and_keeps_its_service(path: Path) -> None:
+    grown = KnownStream("b", 8, b"x" * 32, False, 60)
+    with opened(path) as state:
+        state.remember(grown)
+        assert [*state.streams()][1] == KnownStream("b", 8, b"x" * 32, True, 60, "svc")
+
+
+def test_a_stream_at_fault_is_remembered_only_where_it_is_not_known(path: Path) -> None:
+    new = KnownStream("c", 8, b"x" * 32, False, 60)
+    with opened(path) as state:
+        state.remember(KnownStream("a", 8, b"x" * 32, False, 60), unless_known=True)
+        state.remember(new, unless_known=True)
+        assert [*state.streams()] == [A, B, new]
+
+
+def test_a_forgotten_stream_leaves_nothing(path: Path) -> None:
+    with opened(path) as state:
+        for stream in ("a", "b"):
+            state.forget(stream)
+        assert everything(state)[0] == []
+        assert everything(state)[2:4] == ([], {})
+
+
+def test_beginning_anew_keeps_the_streams(path: Path) -> None:
+    with opened(path) as state:
+        state.begin_anew()
+        assert everything(state) == ([A, B], {}, [], {}, NOW)
+
+
+def test_what_is_carried_and_blamed_can_be_replaced_and_removed(path: Path) -> None:
+    with opened(path) as state:
+        state.carry("a", b"other")
+        state.blame("b", None)
+        assert [*state.carried()] == [("a", b"other")]
+        assert state.faulty() == {}
+        state.carry("a", None)
+        assert [*state.carried()] == []
+
+
+def test_a_cluster_that_is_not_told_does_not_replace_the_one_that_is_known(path: Path) -> None:
+    with opened(path) as state:
+        state.commit(NOW + 1)
+        assert (state.cluster, state.saved_us) == ("c1", NOW + 1)
+    with opened(path) as state:
+        assert (state.cluster, state.saved_us) == ("c1", NOW + 1)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(0, 2**63 - 1), st.booleans(), st.booleans()),
+        max_size=12,
+    )
+)
+def test_the_farthest_that_was_seen_is_remembered(seen: list[tuple[str, int, bool, bool]]) -> None:
+    from tempfile import TemporaryDirectory
+
+    model: dict[str, tuple[int, bool]] = {}
+    with TemporaryDirectory() as directory, opened(Path(directory, "state")) as state:
+        for name, last, closed, unless_known in seen:
+            stream = KnownStream(name, last, last.to_bytes(32, "big"), closed, -1)
+            state.remember(stream, unless_known=unless_known)
+            known = model.get(name)
+            if known is None:
+                model[name] = last, closed
+            elif last > known[0] and not unless_known:
+                model[name] = last, closed or known[1]
+        assert [(s.stream_id, s.last_sequence, s.closed) for s in state.streams()] == [
+            (name, *model[name]) for name in sorted(model)
+        ]
+        assert all(s.digest == s.last_sequence.to_bytes(32, "big") for s in state.streams())
+
+
+# -- the format ---------------------------------------------------------------------------------------------
+
+
+def test_the_tables_are_those_of_the_modules_description(path: Path) -> None:
+    documented: dict[str, list[str]] = {}
+    table = ""
+    for name, column in re.findall(
+        r"^(``\w+``|) +((?:\w+, )?\w+)  +\S", state_module.__doc__ or "", re.MULTILINE
+    ):
+        table = name.strip("`") or table
+        documented.setdefault(table, []).extend(column.split(", "))
+    with closing(sqlite3.connect(path)) as database:
+        names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = {name: [row[1] for row in database.execute(f"PRAGMA table_info({name})")] for name in names}
+        numbers = [database.execute(f"PRAGMA {n}").fetchone()[0] for n in ("application_id", "user_version")]
+    for table, columns in found.items():
+        if documented[table][1:2] == ["key"]:
+            del documented[table][1]
+        assert [column for column in documented[table] if column != "key"] == columns
+    assert documented.keys() == found.keys()
+    assert numbers == [0x41775653, 1]
+    assert (0x41775653).to_bytes(4, "big") == b"AwVS"
+
+
+# -- files that are refused, and left as they are -----------------------------------------------------------
+
+
+def refused(path: Path, *, prefix: str = "audit") -> str:
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError) as caught:
+        opened(path, prefix)
+    assert path.read_bytes() == before
+    assert str(caught.value).startswith(f"--state: {path} ")
+    return str(caught.value).removeprefix(f"--state: {path} ")
+
+
+def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("do not lose this\n")
+    assert refused(path) == "is no state of auditwire verify: name another file"
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.touch()
+    assert refused(path) == "is empty; remove it to begin anew"
+
+
+def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE streams (x)")
+    assert refused(path) == "is a SQLite database, and no state of auditwire verify: name another file"
+
+
+def test_a_state_of_another_version_is_refused(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 2")
+    assert refused(path) == "has version 2, and this auditwire reads version 1: name another file"
+
+
+def test_a_state_of_another_trail_is_refused(path: Path) -> None:
+    assert refused(path, prefix="other") == (
+        "belongs to the trail audit, not to other: each has a state of its own"
+    )
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM trail",
+        "INSERT INTO trail VALUES ('audit', NULL, 1)",
+        "UPDATE streams SET digest = x'00'",
+        "UPDATE streams SET last_sequence = 'many'",
+    ],
+)
+def test_rows_that_make_no_sense_are_refused(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(statement)
+        database.commit()
+    assert refused(path) == "is damaged (its rows make no sense)"
+
+
+def test_a_state_without_its_tables_is_refused(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DROP TABLE trail")
+    assert refused(path).startswith("cannot be read (no such table: trail): ")
+
+
+def test_a_state_that_was_cut_off_is_refused(path: Path) -> None:
+    whole = path.read_bytes()
+    for size in (20, 100, 4_096, len(whole) - 4_096):
+        path.write_bytes(whole[:size])
+        assert "remove it to begin anew" in refused(path) or "is damaged" in refused(path)
+
+
+def test_pages_that_were_overwritten_are_refused_or_were_of_no_use(path: Path) -> None:
+    whole = path.read_bytes()
+    found = 0
+    for at in range(4_096, len(whole), 4_096):
+        path.write_bytes(whole[:at] + b"\xa5" * 4_096 + whole[at + 4_096 :])
+        reason = refused(path)
+        found += "damaged" in reason
+    assert found == len(whole) // 4_096 - 1
+
+
+def test_a_directory_is_no_state(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be opened: Is a directory"):
+        opened(tmp_path)
+
+
+def test_a_state_in_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"--state: .*(cannot be opened: No such file|unable to open)"
+    ):
+        opened(tmp_path / "none" / "state")
+
+
+# -- two checks at once -------------------------------------------------------------------------------------
+
+
+def test_two_checks_cannot_share_a_state(path: Path) -> None:
+    with (
+        opened(path),
+        pytest.raises(ConfigurationError, match="is in use by another check: wait for its end"),
+    ):
+        opened(path)
+    with opened(path) as state:
+        assert [*state.streams()] == [A, B]
+
+
+def test_a_check_that_is_killed_leaves_the_state_as_it_was_and_free(path: Path) -> None:
+    script = (
+        "import os, pathlib, sys\n"
+        "from auditwire.verification.state import *\n"
+        "state = State(pathlib.Path(sys.argv[1]), prefix='audit')\n"
+        "for n in range(20_000):\n"
+        "    state.remember(KnownStream(f's{n}', n, bytes(32), False, n))\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], check=False, timeout=60)
+    assert done.returncode == -9
+    with opened(path) as state:
+        assert [*state.streams()] == [A, B]
+
+
+def test_a_state_that_another_check_makes_at_the_same_time_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state"
+    real = Path.exists
+
+    def not_yet(self: Path) -> bool:
+        if self == path and not real(path):
+            with monkeypatch.context() as patch:
+                patch.setattr(Path, "exists", real)
+                with opened(path) as other:
+                    other.remember(A)
+                    other.commit(NOW)
+            return False
+        return real(self)
+
+    monkeypatch.setattr(Path, "exists", not_yet)
+    with opened(path) as state:
+        assert [*state.streams()] == [A]
+    assert [file.name for file in tmp_path.iterdir()] == ["state"]
+
+
+# -- a disk that is full ------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_said_and_leaves_the_state_as_it_was(path: Path) -> None:
+    with opened(path) as state:
+        state._database.execute(f"PRAGMA max_page_count = {path.stat().st_size // 4_096 + 2}")
+        with pytest.raises(SinkError, match=r"could not be written to .*state: .*full; it is as it was"):
+            state.carry("a", bytes(100_000))
+    with opened(path) as state:
+        assert [*state.streams()] == [A, B]
