@@ -5,6 +5,6 @@ In come Kafka messages, out come :class:`Record` objects. The Kafka client is im
 """
 
 from auditwire.reading.reader import Reader
-from auditwire.reading.record import Message, Record
+from auditwire.reading.record import Gap, Message, Progress, Record
 
-__all__ = ["Message", "Reader", "Record"]
+__all__ = ["Gap", "Message", "Progress", "Reader", "Record"]

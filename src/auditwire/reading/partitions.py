@@ -1,64 +1,43 @@
-"""The partitions that a reader reads: found, assigned, read up to their ends, and what goes wrong on the way.
+"""The partitions that a reader reads: found, assigned, and read from their beginnings up to their ends.
 
-In come topic names and librdkafka's settings, out come Kafka messages. Of ``reading``, this module alone
-imports the Kafka client.
+In come topic names and librdkafka's settings, out come the client's messages. No consumer group is joined:
+partitions are assigned, and a principal needs Describe and Read on the topics and nothing else.
+
+A partition is done when its position has reached its end, not when a message of that offset came: the last
+offsets may be a transaction's markers, which are no messages.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    OFFSET_END,
-    TIMESTAMP_NOT_AVAILABLE,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaException, TopicPartition
 
-from auditwire.errors import BrokerError, ConfigurationError
-from auditwire.reading.record import Message
-from auditwire.reading.settings import consumer_config
+from auditwire.errors import BrokerError
+from auditwire.reading.client import EOF, Client, name_of
 
 if TYPE_CHECKING:
-    from collections import Counter, deque
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
-__all__ = ["Partitions"]
+    from auditwire.reading.record import ClientMessage, Place
 
-log = logging.getLogger("auditwire")
+__all__ = ["SENT_WITHIN_MS", "Partitions"]
 
-T = TypeVar("T")
+SENT_WITHIN_MS = 3_600_000
+"""A sender never gives a record a Kafka timestamp older than this before the moment that it is sent."""
 
 _BATCH = 500  # messages taken from the client at once
-_CONNECT_SLICE = 1.0  # seconds: so soon a refused login, or Ctrl-C, is noticed while connecting
 _REFRESH_TIMEOUT = 1.0  # seconds: how long a broker that is away holds up a reader that follows
 _NO_END = -1
-
-# the client's own codes begin with an underscore and are public all the same
-_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001
-_LOGIN = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # noqa: SLF001
-_UNREACHABLE = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
-_CORRUPT = (KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError.INVALID_MSG)  # noqa: SLF001
-_GONE = (
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
-    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
-)
-_FORBIDDEN = KafkaError.TOPIC_AUTHORIZATION_FAILED
-_GROUP_FORBIDDEN = KafkaError.GROUP_AUTHORIZATION_FAILED
 
 
 class Partitions:
     """The partitions of the wanted topics, assigned to a consumer of no group. For one thread.
 
     Args:
-        bootstrap_servers: As for :class:`~auditwire.reading.Reader`, with the next ones.
+        bootstrap_servers: As for :class:`~auditwire.reading.Reader`, with the next one.
         config: librdkafka's properties.
         wanted: The topics' names.
         must_exist: True refuses to go on without any of the topics.
@@ -66,7 +45,22 @@ class Partitions:
         follow: True never finishes.
         timeout: Seconds that the broker may be silent.
         refresh: Seconds between two looks for new topics and partitions.
-        undecodable: Gets ``corrupt`` and ``headers`` counted, for what the client could not read.
+        undecodable: Gets ``corrupt`` counted, for what the client could not read.
+        since_ms: Begin in each partition with the first message whose Kafka timestamp is not older,
+            milliseconds since the Unix epoch. Messages behind it may be older: whoever wants them not, looks
+            at each.
+        until_ms: End in each partition where all messages that a sender stamped before this must lie: at the
+            first message that is an hour younger (``SENT_WITHIN_MS``), or at the present end. Not with
+            ``follow``.
+        starts: Begin these partitions at these offsets, whatever else is said.
+        only: Read these partitions alone: several processes can split the work. None reads all.
+
+    Attributes:
+        topics: The names of the topics that were found.
+        starts: Of each partition the offset where reading began.
+        ends: Of each partition the offset to read up to; while it follows, the end that there was at first.
+        log_starts: Of each partition the first offset that the broker had when it was asked.
+        positions: Of each partition the offset to go on from.
 
     Raises:
         ConfigurationError: A setting is refused, by us or by librdkafka.
@@ -76,36 +70,51 @@ class Partitions:
     def __init__(
         self,
         bootstrap_servers: str | None,
-        config: Mapping[str, Any] | None,
+        config: Mapping[str, Any] | None = None,
         *,
         wanted: Collection[str],
-        must_exist: bool,
-        from_beginning: bool,
-        follow: bool,
-        timeout: float,
-        refresh: float,
-        undecodable: Counter[str],
+        must_exist: bool = False,
+        from_beginning: bool = True,
+        follow: bool = False,
+        timeout: float = 30.0,
+        refresh: float = 5.0,
+        undecodable: Counter[str] | None = None,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        starts: Mapping[Place, int] | None = None,
+        only: Collection[Place] | None = None,
     ) -> None:
-        settings, logger, self._error_cb = consumer_config(bootstrap_servers, config)
         self.topics: set[str] = set()
-        self._address: str = settings["bootstrap.servers"]
+        self.starts: dict[Place, int] = {}
+        self.ends: dict[Place, int] = {}
+        self.log_starts: dict[Place, int] = {}
+        self.positions: dict[Place, int] = {}
         self._wanted = wanted
+        self._from_beginning = from_beginning
         self._follow = follow
         self._timeout = timeout
         self._refresh = refresh
-        self._undecodable = undecodable
-        self._assigned: dict[tuple[str, int], int] = {}  # -> offset to read up to
+        self._since_ms = since_ms
+        self._until_ms = until_ms
+        self._only = None if only is None else frozenset(only)
+        self._assigned: dict[Place, int] = {}  # -> offset to read up to
+        self._eofs: dict[Place, int] = {}  # where the broker said that there is no more
         self._silent = 0.0  # seconds waited since the last sign of progress
-        self._last_error = ""
-        self._login_refused = False
+        self._failure: BrokerError | None = None  # to be raised by the next fetch
+        self._client = Client(
+            bootstrap_servers,
+            config,
+            timeout=timeout,
+            follow=follow,
+            undecodable=Counter() if undecodable is None else undecodable,
+        )
+        self._consumer = self._client.consumer
         try:
-            self._consumer = Consumer({**settings, "error_cb": self._on_error}, logger=logger)
-        except (KafkaException, TypeError, ValueError) as error:
-            raise _refused_setting(settings, error) from error
-        try:
-            self._begin(must_exist=must_exist, from_beginning=from_beginning)
+            found = self._chosen(self._client.find(wanted, must_exist=must_exist))
+            self._take_in(found, starts or {})
+            self._next_refresh = time.monotonic() + refresh
         except BaseException:
-            self._consumer.close()
+            self._client.close()
             raise
 
     @property
@@ -114,210 +123,171 @@ class Partitions:
         return not (self._follow or self._assigned)
 
     def close(self) -> None:
-        self._consumer.close()
+        self._client.close()
 
-    def fetch(self, wait: float, into: deque[Message]) -> None:
-        """Append the messages that are there, or else the first that comes within some seconds; at most 500.
+    def fetch(self, wait: float) -> list[ClientMessage]:
+        """The messages that are there, or else the first that comes within some seconds; about 500 at most.
+
+        Those of one partition come in the order of their offsets. All lie within the partitions' bounds.
+
+        Args:
+            wait: Seconds to wait at most when there are none.
 
         Raises:
             BrokerError: A topic may not be read or is gone, the client is of no more use, or nothing came for
                 ``timeout`` seconds though the ends are not reached.
         """
-        if self._follow and time.monotonic() >= self._next_refresh:
-            self._look_for_new()
-        before = time.monotonic()
-        batch = self._consumer.consume(1, wait)
-        if batch:
-            batch += self._consumer.consume(_BATCH - 1, 0)
-        else:
-            self._silent += time.monotonic() - before
-        failure: BrokerError | None = None
-        for message in batch:  # an error leaves the messages behind it as they are
-            try:
-                self._take(message, into)
-            except BrokerError as error:  # noqa: PERF203 - some microseconds for a batch
-                failure = failure or error
+        return [message for _, run in self.fetch_runs(wait) for message in run]
+
+    def fetch_runs(self, wait: float) -> list[tuple[Place, list[ClientMessage]]]:
+        """As ``fetch``, with what came in succession from one partition in a list of its own."""
+        failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+        if self._follow and time.monotonic() >= self._next_refresh:
+            self._look_for_new()
+        runs: list[tuple[Place, list[ClientMessage]]] = []
+        topic: str | None = None
+        number = -1
+        run: list[ClientMessage] = []
+        others = []
+        for message in self._consume(wait):
+            if message.error() is not None:
+                others.append(message)
+            elif message.partition() == number and message.topic() == topic:
+                run.append(message)
+            else:
+                topic, number, run = message.topic(), message.partition(), [message]
+                runs.append(((topic, number), run))
+        if runs:
+            self._silent = 0.0
+            runs = [(place, kept) for place, run in runs if (kept := self._bounded(place, run))]
+        failure = self._hear(others) if others else None
+        if failure is not None:
+            if not runs:
+                raise failure
+            self._failure = failure  # what came beside it is handed out first
         if not self._follow and self._assigned and self._silent >= self._timeout:
-            waiting = f"{len(self._assigned)} partitions, {_name(next(iter(self._assigned)))} among them"
+            waiting = f"{len(self._assigned)} partitions, {name_of(next(iter(self._assigned)))} among them"
             raise BrokerError(
-                f"{self._address}: nothing came for {self._timeout:g} s, and {waiting}, are not read to "
-                f"their ends{self._words()}"
+                f"{self._client.address}: nothing came for {self._timeout:g} s, and {waiting}, are not read "
+                f"to their ends{self._client.words()}"
             )
+        return runs
 
-    # -- the beginning --------------------------------------------------------------------------------------
+    def extend(self) -> None:
+        """Take the ends that the partitions have now, and go on to them; partitions that are new included.
 
-    def _begin(self, *, must_exist: bool, from_beginning: bool) -> None:
-        found = self._patiently("list the topics", self._list)
-        for name in self._wanted:
-            if all(topic != name for topic, _ in found):
-                found |= self._patiently(f"find topic {name}", partial(self._probe, name))
-                if must_exist and all(topic != name for topic, _ in found):
-                    raise BrokerError(f"{self._address}: topic {name} does not exist")
-        ends: dict[tuple[str, int], int] = {}
-        if found and not (self._follow and from_beginning):
-            ends = self._patiently("find the ends of the partitions", lambda t: self._ends(found, t))
-        if not self._follow:
-            # an empty partition has nothing to be read, and its end would have to be waited for
-            self._assign({place: OFFSET_BEGINNING for place, end in ends.items() if end > 0}, ends)
-            self.topics = {topic for topic, _ in found}
-        else:
-            self._assign({place: ends.get(place, OFFSET_BEGINNING) for place in found}, {})
-        self._next_refresh = time.monotonic() + self._refresh
+        Raises:
+            BrokerError: As for the class.
+        """
+        found = self._chosen(self._client.find(self._wanted, must_exist=False))
+        self._take_in(found - self.starts.keys(), {})
+        self.ends.update(self._find_ends(self.starts.keys()))
+        for place in self._assigned:
+            self._assigned[place] = self.ends[place]
+        self._assign(place for place in self.starts if place not in self._assigned)
 
-    def _list(self, timeout: float) -> set[tuple[str, int]]:
-        found: set[tuple[str, int]] = set()
-        for name, topic in self._consumer.list_topics(timeout=timeout).topics.items():
-            if name in self._wanted:
-                self._refuse_forbidden(name, topic.error)
-                found.update((name, number) for number in topic.partitions)
-        return found
+    # -- where to begin and to end --------------------------------------------------------------------------
 
-    def _probe(self, name: str, timeout: float) -> set[tuple[str, int]]:
-        """Ask for one topic: a list of all leaves out in silence what one may not describe."""
-        topic = self._consumer.list_topics(name, timeout=timeout).topics[name]
-        self._refuse_forbidden(name, topic.error)
-        return {(name, number) for number in topic.partitions}
+    def _chosen(self, found: set[Place]) -> set[Place]:
+        return found if self._only is None else found & self._only
 
-    def _ends(self, places: Collection[tuple[str, int]], timeout: float) -> dict[tuple[str, int], int]:
-        """The partitions' end offsets, with one request for each leader."""
-        asked = [TopicPartition(topic, number, OFFSET_END) for topic, number in sorted(places)]
-        ends = {}
-        try:
-            answers = self._consumer.offsets_for_times(asked, timeout=timeout)
-        except KafkaException as error:
-            self._refuse_forbidden(" or ".join(sorted({topic for topic, _ in places})), error.args[0])
-            raise
-        for answer in answers:
-            self._refuse_forbidden(answer.topic, answer.error)
-            if answer.error is not None:
-                raise KafkaException(answer.error)
-            ends[answer.topic, answer.partition] = answer.offset
+    def _take_in(self, found: set[Place], given: Mapping[Place, int]) -> None:
+        """Begin to read partitions."""
+        log_starts = self._client.log_starts(found)
+        ends = self._find_ends(found)
+        starts = dict(log_starts if self._from_beginning else ends)
+        if self._since_ms is not None and self._client.tells_times:
+            starts = {**self._client.ends(found), **self._client.at_time(found, self._since_ms)}
+        starts.update((place, offset) for place, offset in given.items() if place in found)
+        self.topics.update(topic for topic, _ in found)
+        self.log_starts.update(log_starts)
+        self.ends.update(ends)
+        self.starts.update(starts)
+        self.positions.update(starts)
+        self._assign(found)
+
+    def _find_ends(self, places: Collection[Place]) -> dict[Place, int]:
+        ends = self._client.ends(places)
+        if self._until_ms is not None:
+            ends.update(self._client.at_time(places, self._until_ms + SENT_WITHIN_MS))
         return ends
 
-    def _patiently(self, what: str, ask: Callable[[float], T]) -> T:
-        """Ask until there is an answer or the time is over; errors on the way may pass."""
-        deadline = time.monotonic() + self._timeout
-        while True:
-            remaining = deadline - time.monotonic()
-            try:
-                return ask(max(0.01, min(_CONNECT_SLICE, remaining)))
-            except KafkaException as error:
-                self._consumer.poll(
-                    0
-                )  # hands over librdkafka's log lines and errors; nothing is assigned yet
-                if self._login_refused or remaining <= _CONNECT_SLICE:
-                    words = self._words() or f": {error.args[0].str()}"
-                    raise BrokerError(f"{self._address}: could not {what}{words}") from error
-
-    # -- under way ------------------------------------------------------------------------------------------
-
-    def _assign(self, starts: Mapping[tuple[str, int], int], ends: Mapping[tuple[str, int], int]) -> None:
-        if starts:
+    def _assign(self, places: Iterable[Place]) -> None:
+        # without following, an empty partition has nothing to be read, and its end would have to be waited
+        # for
+        chosen = [p for p in places if self._follow or self.positions[p] < self.ends[p]]
+        if chosen:
             self._consumer.incremental_assign(
-                [TopicPartition(*place, start) for place, start in starts.items()]
+                [TopicPartition(*place, self.positions[place]) for place in chosen]
             )
-        self._assigned.update((place, ends.get(place, _NO_END)) for place in starts)
-        self.topics.update(topic for topic, _ in starts)
+            self._silent = 0.0
+        self._assigned.update((place, _NO_END if self._follow else self.ends[place]) for place in chosen)
 
     def _look_for_new(self) -> None:
         self._next_refresh = time.monotonic() + self._refresh
         try:
-            found = self._list(_REFRESH_TIMEOUT)
+            found = self._chosen(self._client.list(self._wanted, _REFRESH_TIMEOUT)) - self.starts.keys()
+            log_starts = self._client.ask_offsets(found, OFFSET_BEGINNING, _REFRESH_TIMEOUT)
+            self.ends.update(self._client.ask_offsets(found, OFFSET_END, _REFRESH_TIMEOUT))
         except KafkaException:  # the broker is away: librdkafka says so, and the next look is soon
             return
-        self._assign(dict.fromkeys(found - self._assigned.keys(), OFFSET_BEGINNING), {})
+        self.topics.update(topic for topic, _ in found)
+        for known in (self.log_starts, self.starts, self.positions):
+            known.update(log_starts)
+        self._assign(found)
 
-    def _take(self, message: Any, into: deque[Message]) -> None:
-        topic, number, offset = message.topic(), message.partition(), message.offset()
-        error = message.error()
-        if error is not None and error.code() != _EOF:
-            self._on_message_error(error, topic)
-            return
-        self._silent = 0.0
-        place = topic, number
+    # -- under way ------------------------------------------------------------------------------------------
+
+    def _consume(self, wait: float) -> list[Any]:
+        batch, self._client.kept = self._client.kept, []
+        batch += self._consumer.consume(_BATCH, 0)
+        if not batch:
+            before = time.monotonic()
+            batch = self._consumer.consume(1, wait)
+            if batch:
+                batch += self._consumer.consume(_BATCH - 1, 0)
+            else:
+                self._silent += time.monotonic() - before
+        return batch
+
+    def _bounded(self, place: Place, run: list[ClientMessage]) -> list[ClientMessage]:
+        """Those messages of a run that are new and below the end, and the position behind them."""
         end = self._assigned.get(place)
-        if end is None:  # was already on its way to us when the partition was done
-            return
-        if error is not None:
-            # the end as the answering replica sees it: a follower may lag behind the offset we were given
-            if not self._follow and offset >= end:
-                self._finish(place)
-            return
-        if end != _NO_END and offset >= end - 1:
-            self._finish(place)
-            if offset >= end:
-                return
-        kind, timestamp = message.timestamp()
-        into.append(
-            Message(
-                topic=topic,
-                partition=number,
-                offset=offset,
-                timestamp_ms=-1 if kind == TIMESTAMP_NOT_AVAILABLE else timestamp,
-                key=message.key(),
-                headers=self._headers(message),
-                value=message.value(),
-            )
-        )
-
-    def _headers(self, message: Any) -> list[tuple[str, bytes | None]]:
-        try:
-            return message.headers() or []
-        except (SystemError, UnicodeDecodeError):  # a header's name that is not UTF-8; which one, depends on
-            self._undecodable["headers"] += 1  # the client's version
+        if end is None:  # were already on their way to us when the partition was done
             return []
+        position = self.positions[place]
+        if run[0].offset() < position:
+            run = [message for message in run if message.offset() >= position]
+            if not run:
+                return run
+        last = run[-1].offset()
+        if end == _NO_END or last < end - 1:
+            self.positions[place] = last + 1
+            return run
+        self._finish(place)
+        return run if last < end else [message for message in run if message.offset() < end]
 
-    def _finish(self, place: tuple[str, int]) -> None:
-        del self._assigned[place]
+    def _finish(self, place: Place) -> None:
+        self.positions[place] = self._assigned.pop(place)
         self._consumer.incremental_unassign([TopicPartition(*place)])
 
-    # -- errors ---------------------------------------------------------------------------------------------
-
-    def _on_error(self, error: KafkaError) -> None:
-        """What librdkafka reports about brokers; called while we poll."""
-        if error.code() != _UNREACHABLE or not self._last_error:  # "1/1 brokers are down" says least
-            self._last_error = error.str()
-        self._login_refused |= error.code() in _LOGIN
-        if self._error_cb is not None:
-            self._error_cb(error)
-
-    def _on_message_error(self, error: KafkaError, topic: str | None) -> None:
-        code = error.code()
-        if code == _GROUP_FORBIDDEN:  # librdkafka looks for the group's coordinator though no group is joined
-            log.debug("%s: %s", self._address, error.str())
-            return
-        if topic is not None:
-            self._refuse_forbidden(topic, error)
-            if code in _GONE and not self._follow:
-                raise BrokerError(f"{self._address}: topic {topic} vanished while it was read: {error.str()}")
-        if error.fatal():
-            raise BrokerError(f"{self._address}: the client cannot go on: {error.str()}")
-        if code in _CORRUPT:
-            self._undecodable["corrupt"] += 1
-        if error.str() != self._last_error:  # librdkafka repeats itself while it tries again
-            self._last_error = error.str()
-            log.warning("%s: reading %s: %s", self._address, topic, error.str())
-
-    def _refuse_forbidden(self, topic: str, error: KafkaError | None) -> None:
-        if error is not None and error.code() == _FORBIDDEN:
-            raise BrokerError(
-                f"{self._address}: topic {topic} may not be read: {error.str()}; "
-                "the principal needs the operations Describe and Read on it"
-            )
-
-    def _words(self) -> str:
-        return f": {self._last_error}" if self._last_error else ""
-
-
-def _refused_setting(settings: Mapping[str, Any], error: Exception) -> ConfigurationError:
-    """What librdkafka says of its settings, with the property that its words name."""
-    cause = error.args[0] if error.args else error
-    words = cause.str() if isinstance(cause, KafkaError) else str(cause)
-    named = [name for name in settings if name in words]
-    return ConfigurationError(max(named, key=len, default="config"), words)
-
-
-def _name(place: tuple[str, int]) -> str:
-    return f"{place[0]} [{place[1]}]"
+    def _hear(self, others: list[Any]) -> BrokerError | None:
+        """What came that is no message: ends and errors; the first that is not to be lived with."""
+        failure: BrokerError | None = None
+        for message in others:
+            error, place = message.error(), (message.topic(), message.partition())
+            if error.code() == EOF:
+                self._silent = 0.0
+                self._eofs[place] = message.offset()
+                end = self._assigned.get(place)
+                # the end as the answering replica sees it: a follower may lag behind the offset we were given
+                if end is not None and end != _NO_END and message.offset() >= end:
+                    self._finish(place)
+                continue
+            try:
+                self._client.judge(error, place[0])
+            except BrokerError as raised:
+                failure = failure or raised
+        return failure

@@ -2,13 +2,6 @@
 
 Partitions are assigned, not subscribed: no consumer group is joined, nothing is committed, and a principal
 that may only describe and read the topics can use it. Any number of readers can read the same trail.
-
-**Order.** Records of one partition come in the order of their offsets. Across partitions there is no order
-yet: records of one stream are spread over topics and partitions, and their sequence puts them together again.
-
-**End.** Without ``follow`` the end offsets are taken when the reader is made, and each partition is read up
-to there. A partition is done when its position has reached that offset, not when a message of that offset
-came: the last offsets may be a transaction's markers, which are no messages.
 """
 
 from __future__ import annotations
@@ -21,9 +14,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from auditwire.errors import ConfigurationError, DecodingError
-from auditwire.events import ALL_TYPES
-from auditwire.reading.record import Message, Record
-from auditwire.wire import decode, event_type_of, topic_name
+from auditwire.reading.record import Gap, Message, Progress, Record, record_from, timestamp_of
+from auditwire.reading.wanted import Wanted, event_types, known_types, milliseconds
+from auditwire.wire import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -31,11 +24,15 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from auditwire.reading.record import ClientMessage
+    from auditwire.reading.wanted import TimeLike
+
 __all__ = ["Reader"]
 
 log = logging.getLogger("auditwire")
 
 _SLICE = 0.25  # seconds of the longest wait inside the client: what stop() and Ctrl-C wait for
+_MEMORY = 64 * 1024 * 1024
 
 
 class Reader:
@@ -57,21 +54,40 @@ class Reader:
         topics: A mapping of event types to topics, as given to the collector: the other types are read from
             the prefix's topics. Or the names of the topics to read, and no others.
         types: Event types to yield, for example ``{"turn_start"}``; the default is all, control records
-            included.
-        session_id: Yield only events of this session.
+            included. One or several, as for the next ones; of several filters all must hold.
+        session_id: Yield only events of this session, or of these.
+        turn_id: Of this turn.
+        agent_id: Of this agent.
+        stream_id: Of this stream.
+        severity: Of this severity: ``info``, ``warning`` or ``error``.
+        since: Yield only records whose Kafka timestamp is not older: an aware datetime, ISO-8601 text with an
+            offset, or milliseconds since the Unix epoch. A record's Kafka timestamp is its event's time,
+            except that it is never more than an hour older than the moment that it was sent: what was sent
+            later than that is found by an hour before its sending.
+        until: Yield only records whose Kafka timestamp is older; not with ``follow``.
+        start: The ``position`` of an earlier reader of the same topics: goes on exactly there.
         from_beginning: False begins at the ends that the partitions have when the reader is made; needs
             ``follow``. Topics and partitions that appear later are read from their beginning in any case.
         follow: Go on when the end is reached, and wait for more, until ``stop``.
         timeout: Seconds that the broker may be silent: when the reader is made, and, unless it follows, while
             it reads. A reader that follows waits for a lost broker for ever.
         refresh: Seconds between two looks for new topics and partitions; for ``follow``.
+        gap_seconds: Seconds that a missing number of a stream is waited for; for ``follow``.
+        memory: Bytes of messages that may wait in the reader for others; 64 MiB by default.
         on_undecodable: Called with each :class:`Message` that is no record of ours and the
             :class:`~auditwire.errors.DecodingError` that says why. What it raises comes out of the reader.
+        on_gap: Called with each :class:`Gap`, before the record behind it is handed out.
+        on_duplicate: Called with each record that the filters let through and that is dropped because one of
+            its stream and number was handed out before. It need not be equal to that one.
 
     Attributes:
         undecodable: Messages that could not be decoded, counted by the error's ``reason``. Further reasons:
             ``corrupt``, what the client itself could not read (checksum, compression), and ``headers``,
-            records that come without headers because a header's name is not UTF-8. ``close`` logs the counts.
+            records whose headers were asked for and are empty because a header's name is not UTF-8. ``close``
+            logs the counts.
+        duplicates: Records that were dropped because their stream's number was handed out before.
+        gaps: Gaps that were reported.
+        late: Records that came after their gap was reported.
 
     Raises:
         ConfigurationError: A setting contradicts what the reader promises, or librdkafka refuses it.
@@ -86,25 +102,54 @@ class Reader:
         prefix: str = "audit",
         config: Mapping[str, Any] | None = None,
         topics: Mapping[str, str] | Iterable[str] | None = None,
-        types: Iterable[str] | None = None,
-        session_id: str | None = None,
+        types: str | Iterable[str] | None = None,
+        session_id: str | Iterable[str] | None = None,
+        turn_id: str | Iterable[str] | None = None,
+        agent_id: str | Iterable[str] | None = None,
+        stream_id: str | Iterable[str] | None = None,
+        severity: str | Iterable[str] | None = None,
+        since: TimeLike | None = None,
+        until: TimeLike | None = None,
+        start: Mapping[str, Any] | None = None,
         from_beginning: bool = True,
         follow: bool = False,
         timeout: float = 30.0,
         refresh: float = 5.0,
+        gap_seconds: float = 30.0,
+        memory: int = _MEMORY,
         on_undecodable: Callable[[Message, DecodingError], None] | None = None,
+        on_gap: Callable[[Gap], None] | None = None,
+        on_duplicate: Callable[[Record], None] | None = None,
     ) -> None:
         if not (from_beginning or follow):
             raise ConfigurationError("from_beginning", "False reads nothing unless follow is True")
+        if follow and until is not None:
+            raise ConfigurationError("until", "contradicts follow, which has no end")
         # a program that emits and never reads does not pay for the client's import
         from auditwire.reading.partitions import Partitions  # noqa: PLC0415
 
         self.undecodable: Counter[str] = Counter()
-        self._types = _known_types(types)
-        self._session_id = session_id
+        self.duplicates = self.gaps = self.late = 0
+        self._since = milliseconds("since", since)
+        self._until = milliseconds("until", until)
+        kinds = known_types(types)
+        self._wanted = Wanted(
+            types=kinds,
+            session_id=session_id,
+            turn_id=turn_id,
+            agent_id=agent_id,
+            stream_id=stream_id,
+            severity=severity,
+        )
+        self._follow = follow
+        self._gap_seconds = gap_seconds
+        self._memory = memory
         self._on_undecodable = on_undecodable
-        self._event_types = _event_types(prefix, topics, self._types)
-        self._fetched: deque[Message] = deque()
+        self._on_gap = on_gap
+        self._on_duplicate = on_duplicate
+        self._event_types = event_types(prefix, topics, kinds)
+        self._fetched: deque[ClientMessage] = deque()
+        self._reached = -1
         self._stop = threading.Event()
         self._closed = False
         self._partitions = Partitions(
@@ -117,6 +162,9 @@ class Reader:
             timeout=timeout,
             refresh=refresh,
             undecodable=self.undecodable,
+            since_ms=self._since,
+            until_ms=self._until,
+            starts=_starts(start),
         )
 
     # -- for the user ---------------------------------------------------------------------------------------
@@ -130,6 +178,31 @@ class Reader:
     def finished(self) -> bool:
         """True when nothing more will come: every partition is read to its end, or ``stop`` was called."""
         return self._stop.is_set() or self._closed or (self._partitions.finished and not self._fetched)
+
+    @property
+    def position(self) -> dict[str, Any]:
+        """Where to go on: for ``start`` of a later reader, in JSON's own types.
+
+        Between two records it stands for all that was handed out, and nothing more.
+        """
+        offsets: dict[str, dict[str, int]] = {}
+        positions = dict(self._partitions.positions)
+        for message in self._fetched:
+            place = message.topic(), message.partition()
+            positions[place] = min(positions[place], message.offset())
+        for (topic, number), offset in sorted(positions.items()):
+            offsets.setdefault(topic, {})[str(number)] = offset
+        return {"version": 1, "offsets": offsets}
+
+    @property
+    def progress(self) -> Progress:
+        """How far it has come, by offsets."""
+        partitions = self._partitions
+        done = sum(partitions.positions.values()) - sum(partitions.starts.values()) - len(self._fetched)
+        total = None
+        if not self._follow:
+            total = sum(max(0, end - partitions.starts[p]) for p, end in partitions.ends.items())
+        return Progress(done, total, self._reached)
 
     def __iter__(self) -> Iterator[Record]:
         return self
@@ -157,7 +230,7 @@ class Reader:
                 if record is not None:
                     return record
             remaining = deadline - time.monotonic()
-            self._partitions.fetch(min(_SLICE, max(remaining, 0.0)), self._fetched)
+            self._fetched.extend(self._partitions.fetch(min(_SLICE, max(remaining, 0.0))))
             if remaining <= 0 and not self._fetched:
                 break
         return None
@@ -186,66 +259,41 @@ class Reader:
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _decode(self, message: Message) -> Record | None:
+    def _decode(self, message: ClientMessage) -> Record | None:
         """The record, or None for what is no record or is not asked for."""
+        timestamp = timestamp_of(message)
+        if timestamp >= 0 and (
+            (self._since is not None and timestamp < self._since)
+            or (self._until is not None and timestamp >= self._until)
+        ):
+            return None
         try:
-            found = decode(message.value, event_type=self._event_types.get(message.topic))
+            found = decode(message.value(), event_type=self._event_types.get(message.topic()))
         except DecodingError as error:
             self.undecodable[error.reason] += 1
             if self._on_undecodable is not None:
-                self._on_undecodable(message, error)
+                self._on_undecodable(Message.of(message, self.undecodable), error)
             return None
-        event = found.event
-        if self._types is not None and event.event_type not in self._types:
+        self._reached = max(self._reached, timestamp)
+        wanted = self._wanted
+        if not (wanted.everything or wanted.matches(found.event.event_type, found.stream_id, found.event)):
             return None
-        if self._session_id is not None and event.session_id != self._session_id:
-            return None
-        return Record(
-            event=event,
-            stream_id=found.stream_id,
-            sequence=found.sequence,
-            topic=message.topic,
-            partition=message.partition,
-            offset=message.offset,
-            timestamp_ms=message.timestamp_ms,
-            key=message.key,
-            headers=message.headers,
-            digest=found.digest,
-            fingerprint=found.fingerprint,
-            framing=found.framing,
-            body=found.body,
-        )
+        return record_from(message, found, self.undecodable)
 
 
-def _known_types(types: Iterable[str] | None) -> frozenset[str] | None:
-    if types is None:
+def _starts(position: Mapping[str, Any] | None) -> dict[tuple[str, int], int] | None:
+    """The offsets of a position.
+
+    Raises:
+        ConfigurationError: It is no position of this version of auditwire.
+    """
+    if position is None:
         return None
-    chosen = frozenset([types] if isinstance(types, str) else types)
-    unknown = sorted(chosen.difference(ALL_TYPES))
-    if unknown or not chosen:
-        raise ConfigurationError(
-            "types",
-            f"{', '.join(unknown) or 'nothing'} is no event type; known are {', '.join(sorted(ALL_TYPES))}",
-        )
-    return chosen
-
-
-def _event_types(
-    prefix: str, topics: Mapping[str, str] | Iterable[str] | None, types: frozenset[str] | None
-) -> dict[str, str | None]:
-    """The topics to read, each with the type of its events where the name tells it."""
-    if topics is not None and not isinstance(topics, Mapping):
-        names = [topics] if isinstance(topics, str) else list(topics)
-        if not names:
-            raise ConfigurationError("topics", "name a topic, or leave it out to read all of the prefix")
-        return {name: _known(event_type_of(prefix, name)) for name in names}
-    chosen = types or ALL_TYPES.keys()
-    renamed = topics or {}
-    unknown = sorted(renamed.keys() - ALL_TYPES.keys())
-    if unknown:
-        raise ConfigurationError("topics", f"{', '.join(unknown)} is no event type")
-    return {renamed.get(name) or topic_name(prefix, name): name for name in sorted(chosen)}
-
-
-def _known(event_type: str | None) -> str | None:
-    return event_type if event_type in ALL_TYPES else None
+    try:
+        return {
+            (str(topic), int(number)): int(offset)
+            for topic, offsets in position["offsets"].items()
+            for number, offset in offsets.items()
+        }
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigurationError("start", f"is no position of a reader: {error!r}") from error

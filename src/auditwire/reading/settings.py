@@ -33,14 +33,22 @@ DEFAULTS: Mapping[str, Any] = {
     "fetch.error.backoff.ms": 100,
     "reconnect.backoff.ms": 250,
     "reconnect.backoff.max.ms": 2_000,
-    # for each partition, of which there are six for each type: with librdkafka's 64 MiB, a slow reader of
-    # a long history would hold gigabytes
+    # of the one queue that all partitions share
     "queued.min.messages": 5_000,
     "queued.max.messages.kbytes": 2_048,
     # how long a full queue is left alone: with librdkafka's 1,000 ms it runs dry in the meantime, and 20,000
     # records took 3 s instead of 0.3 s
     "fetch.queue.backoff.ms": 10,
 }
+
+GROUPED: Mapping[str, Any] = {
+    **DEFAULTS,
+    "enable.partition.eof": False,
+    # offsets are stored when the caller has finished with a record, and committed from there
+    "enable.auto.offset.store": False,
+    "partition.assignment.strategy": "cooperative-sticky",
+}
+"""Of a consumer that joins a group."""
 
 _OFF = ("false", "f", "0", "no")
 _ON = ("true", "t", "1", "yes")
@@ -64,9 +72,14 @@ _GUARDED = ("error_cb", "stats_cb", "throttle_cb")
 
 
 def consumer_config(
-    bootstrap_servers: str | None, config: Mapping[str, Any] | None
+    bootstrap_servers: str | None, config: Mapping[str, Any] | None, *, group_id: str | None = None
 ) -> tuple[dict[str, Any], logging.Logger, Callable[[Any], None] | None]:
     """The configuration of a consumer, the logger for librdkafka's lines, and the user's ``error_cb``.
+
+    Args:
+        bootstrap_servers: Where the brokers are; may stand in ``config`` instead.
+        config: The user's wishes.
+        group_id: The consumer group that is joined; None joins none.
 
     Raises:
         ConfigurationError: A setting would break a promise, or no broker is named.
@@ -84,7 +97,7 @@ def consumer_config(
                 raise ConfigurationError(name, "a callable is expected")
             user[name] = guarded(name, user[name])
     error_cb = user.pop("error_cb", None)
-    merged = {**DEFAULTS, **user}
+    merged = {**DEFAULTS, **user} if group_id is None else {**GROUPED, **user, "group.id": group_id}
     known = merged.pop("metadata.broker.list", None) or merged.get("bootstrap.servers")
     if bootstrap_servers and known and known != bootstrap_servers:
         raise ConfigurationError(

@@ -3,16 +3,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException, Producer
+from confluent_kafka import OFFSET_END, TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException, Producer
 from faulty_cluster import CUT, FETCH, FIND_COORDINATOR, LIST_OFFSETS, FaultyCluster, faulty_cluster
 
 from auditwire.errors import BrokerError
 from auditwire.events import TurnStartEvent
-from auditwire.reading import Message, Reader
+from auditwire.reading import Reader
 from auditwire.reading.partitions import Partitions
 from auditwire.wire import frame_single_object
 from support.stream_builder import record_of
@@ -86,7 +86,7 @@ def test_no_permission_for_the_group_is_needed(
 
 def test_ends_that_cannot_be_found_out_in_time_are_an_error(cluster: FaultyCluster) -> None:
     cluster.answer(LIST_OFFSETS, KafkaError.KAFKA_STORAGE_ERROR)
-    with pytest.raises(BrokerError, match="could not find the ends of the partitions"):
+    with pytest.raises(BrokerError, match="could not find the beginnings of the partitions"):
         reader(cluster, timeout=1.0)
 
 
@@ -173,13 +173,14 @@ class Given:
 
     def message(self, offset: int, error: KafkaError | None = None) -> list[int]:
         """Give a message of partition 0; the offsets that come out."""
-        into: deque[Message] = deque()
-        self.partitions._take(Fetched(TURNS, offset, error), into)
-        assert all(message.timestamp_ms == -1 for message in into)
-        return [message.offset for message in into]
+        return self.batch(Fetched(TURNS, offset, error))
+
+    def batch(self, *messages: Fetched) -> list[int]:
+        self.partitions._client.kept = [*messages]
+        return [message.offset() for message in self.partitions.fetch(0)]
 
     def error(self, *arguments: Any, topic: str | None = TURNS, **options: Any) -> None:
-        self.partitions._take(Fetched(topic, 0, KafkaError(*arguments, **options)), deque())
+        assert self.batch(Fetched(topic, 0, KafkaError(*arguments, **options))) == []
 
 
 @pytest.fixture
@@ -259,4 +260,4 @@ def test_ends_that_one_partition_refuses_are_asked_for_again(
 ) -> None:
     given = give(follow=True)
     with pytest.raises(KafkaException, match="Unknown partition"):
-        given.partitions._ends({(TURNS, 0), (TURNS, 99)}, 1.0)
+        given.partitions._client.ask_offsets({(TURNS, 0), (TURNS, 99)}, OFFSET_END, 1.0)
