@@ -16,7 +16,9 @@ headers    CloudEvents headers, trace context, topic names
 ========== ==================================================================================================
 """
 
-from auditwire.wire.decoder import Decoded, decode
+from auditwire.wire.codegen import decoder_source
+from auditwire.wire.decoded import Decoded, Envelope
+from auditwire.wire.decoder import decode, envelope
 from auditwire.wire.encoder import (
     MAX_BODY,
     Encoder,
@@ -40,12 +42,15 @@ __all__ = [
     "MAX_BODY",
     "Decoded",
     "Encoder",
+    "Envelope",
     "FastavroEncoder",
     "Field",
     "Schema",
     "all_schemas",
     "as_audit_event",
     "decode",
+    "decoder_source",
+    "envelope",
     "event_type_of",
     "frame_confluent",
     "frame_single_object",

@@ -23,7 +23,7 @@ from typing import Literal
 
 from auditwire.errors import DecodingError
 
-__all__ = ["MAX_VALUE", "Framing", "frame_confluent", "frame_single_object", "split"]
+__all__ = ["HEADER_BYTES", "MAX_VALUE", "Framing", "frame_confluent", "frame_single_object", "split"]
 
 Framing = Literal["single-object", "confluent"]
 
@@ -34,6 +34,8 @@ _SINGLE_OBJECT = b"\xc3\x01"
 _SINGLE_OBJECT_HEADER = 10
 _CONFLUENT = b"\x00"
 _CONFLUENT_HEADER = 5
+HEADER_BYTES: dict[Framing, int] = {"single-object": _SINGLE_OBJECT_HEADER, "confluent": _CONFLUENT_HEADER}
+"""Bytes that stand before the body in each framing."""
 _FINGERPRINT = 8
 _LAST_ID = 0x7FFF_FFFF  # a Java int
 

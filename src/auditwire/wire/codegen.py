@@ -1,0 +1,289 @@
+"""Schema -> the Python source of its decoder, and the decoder compiled from it.
+
+The source is one function for the whole record and one for the envelope alone, each a straight line through
+the fields in their order, with what is usual in place and the rest left to :mod:`auditwire.wire.primitives`.
+What they return is what :mod:`auditwire.wire.interpreter` returns for the same bytes. Whatever they cannot
+vouch for, they refuse: by returning None, or by one of :data:`REFUSALS`. The caller then asks the
+interpreter, so that every error, and every unusual form that Avro allows, is judged in one place.
+
+**Bounds.** Reading goes forward only, by lengths that are not negative. Indexing beyond the end raises
+IndexError and unpacking ``struct.error``; a slice ends with the value. So a text may come out too short where
+the value ends early, and then ``at`` lies behind the end: the next index raises, or the comparison of ``at``
+with the value's length refuses what was read. An envelope ends with an indexed byte of the sequence, which
+proves that all before it was there. Nothing larger than the value is made of it.
+
+**Event objects** are made by ``object.__new__`` and one assignment for each field, which costs a sixth of the
+constructor with its twenty keywords. That is the same as long as the class does nothing when it is made and
+the schema has all its fields; for any other the constructor is called.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import fields
+from functools import cache
+from keyword import iskeyword
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from auditwire.errors import DecodingError
+from auditwire.events import ALL_TYPES
+from auditwire.wire import interpreter
+from auditwire.wire.interpreter import SKIPPED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from auditwire.events import AuditEvent
+    from auditwire.wire.decoded import Decoded, Envelope
+    from auditwire.wire.framing import Framing
+    from auditwire.wire.schemas import Field, Schema
+
+__all__ = ["REFUSALS", "Inexpressible", "Readers", "decoder_source", "readers_of"]
+
+REFUSALS = (IndexError, ValueError, struct.error, DecodingError)
+"""What a generated decoder may raise instead of an answer; ValueError is text that is not UTF-8."""
+
+_ENVELOPE = (
+    ("event_id", "string", False),
+    ("event_type", "string", False),
+    ("timestamp", "long", False),
+    ("session_id", "string", True),
+    ("turn_id", "string", True),
+    ("agent_id", "string", True),
+    ("principal_id", "string", True),
+    ("principal_type", "string", True),
+    ("tenant_id", "string", True),
+    ("severity", "string", False),
+    ("metadata", "string", False),
+    ("trace_id", "string", True),
+    ("span_id", "string", True),
+    ("stream_id", "string", False),
+    ("sequence", "long", False),
+)
+_USUAL = slice(6, 13)
+_TAKEN = frozenset({"at", "branch", "decoded", "envelope", "event", "framing", "size", "value"})
+
+_HEADER = '''"""Decoder of {name}, version {version}, made from its schema."""
+
+from auditwire.events import {cls}
+from auditwire.wire.decoded import Decoded, Envelope
+from auditwire.wire.interpreter import read_metadata
+from auditwire.wire.primitives import BOOLEAN, SKIP, array, double, long, skip, string, word
+
+FINGERPRINT = bytes.fromhex("{fingerprint}")
+new = object.__new__
+'''
+
+
+class Inexpressible(ValueError):  # noqa: N818 - says what the schema is; the interpreter reads it
+    """A schema that no decoder is generated for."""
+
+
+class Readers(NamedTuple):
+    """The two functions of a schema. Both take the value, where the body begins in it, and the framing.
+
+    Attributes:
+        decode: Reads the whole record. May refuse, by None or one of :data:`REFUSALS`.
+        envelope: Reads the envelope, in the same way.
+    """
+
+    decode: Callable[[bytes, int, Framing], Decoded | None]
+    envelope: Callable[[bytes, int, Framing], Envelope | None]
+
+
+@cache
+def readers_of(schema: Schema) -> Readers:
+    """The schema's decoders: compiled when first asked for, the interpreter's where none can be made."""
+    try:
+        source = decoder_source(schema)
+    except Inexpressible:
+        return Readers(
+            lambda value, at, framing: interpreter.read(schema, value, at, framing),
+            lambda value, at, framing: interpreter.read_envelope(schema, value, at, framing),
+        )
+    namespace: dict[str, object] = {"__name__": f"auditwire.wire.decoder_of_{schema.event_type}"}
+    # our own text, in which names were checked to be names
+    exec(compile(source, f"<decoder of {schema.name} {schema.version}>", "exec"), namespace)  # noqa: S102
+    return Readers(cast("Any", namespace["decode"]), cast("Any", namespace["envelope"]))
+
+
+def decoder_source(schema: Schema) -> str:
+    """The source of a module with the functions ``decode`` and ``envelope`` of this schema.
+
+    The same for the same schema, class and version of auditwire.
+
+    Raises:
+        Inexpressible: The fields do not begin with the envelope, or one has a name that no variable can have.
+    """
+    if tuple((f.name, f.type, f.nullable) for f in schema.fields[: len(_ENVELOPE)]) != _ENVELOPE:
+        raise Inexpressible(f"{schema.name}: the fields do not begin with the envelope")
+    for name in (f.name for f in schema.fields):
+        if name in _TAKEN or iskeyword(name) or not name.isidentifier():
+            raise Inexpressible(f"{schema.name}: no variable can have the name {name!r}")
+    cls = ALL_TYPES[schema.event_type]
+    lines = [
+        *_HEADER.format(
+            name=schema.name, version=schema.version, cls=cls.__name__, fingerprint=schema.fingerprint.hex()
+        ).splitlines(),
+        *_decode_lines(schema, cls),
+        *_envelope_lines(schema, cls),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _decode_lines(schema: Schema, cls: type[AuditEvent]) -> Iterator[str]:
+    yield from ("", "", "def decode(value, at, framing):")
+    yield from _indented(_field_lines(schema, cls, schema.fields, frozenset()))
+    yield from (
+        "    if at != len(value) or sequence < 0:",
+        "        return None",
+    )
+    given = {f.name for f in schema.fields} - {"event_type", "stream_id", "sequence"}
+    values = {"timestamp_us" if name == "timestamp" else name: name for name in given}
+    values["metadata"] = '{} if metadata == "{}" else read_metadata(metadata)'
+    own = [f.name for f in fields(cls)]
+    if set(own) == values.keys() and not hasattr(cls, "__post_init__"):
+        yield f"    event = new({cls.__name__})"
+        for name in own:
+            yield f"    event.{name} = {values[name]}"
+    else:
+        yield f"    event = {cls.__name__}("
+        for name in sorted(values):
+            yield f"        {name}={values[name]},"
+        yield "    )"
+    yield from (
+        "    decoded = new(Decoded)",
+        "    decoded.event = event",
+        *_place_lines("decoded"),
+        "    return decoded",
+    )
+
+
+def _envelope_lines(schema: Schema, cls: type[AuditEvent]) -> Iterator[str]:
+    upto_sequence = schema.fields[: len(_ENVELOPE)]
+    yield from ("", "", "def envelope(value, at, framing):")
+    yield from _indented(_field_lines(schema, cls, upto_sequence, SKIPPED))
+    yield from (
+        "    if sequence < 0:",
+        "        return None",
+        "    envelope = new(Envelope)",
+        f"    envelope.event_type = {schema.event_type!r}",
+        "    envelope.timestamp_us = timestamp",
+    )
+    for name, _, _ in _ENVELOPE:
+        if name not in {"event_type", "timestamp", "stream_id", "sequence", *SKIPPED}:
+            yield f"    envelope.{name} = {name}"
+    yield from (*_place_lines("envelope"), "    return envelope")
+
+
+def _place_lines(target: str) -> Iterator[str]:
+    for name in ("stream_id", "sequence", "value", "framing"):
+        yield f"    {target}.{name} = {name}"
+    yield f"    {target}.fingerprint = FINGERPRINT"
+
+
+def _field_lines(
+    schema: Schema, cls: type[AuditEvent], some: tuple[Field, ...], skipped: frozenset[str]
+) -> Iterator[str]:
+    """The fields one after the other; those that are mostly as usual, first all at once."""
+    for field in some[: _USUAL.start]:
+        yield from _one(schema, field, skipped)
+    yield from _together(cls, some[_USUAL], skipped)
+    yield "else:"
+    for field in some[_USUAL]:
+        yield from _indented(_one(schema, field, skipped))
+    for field in some[_USUAL.stop :]:
+        yield from _one(schema, field, skipped)
+
+
+def _together(cls: type[AuditEvent], usual: tuple[Field, ...], skipped: frozenset[str]) -> Iterator[str]:
+    """No principal, the class's own severity, no metadata, no trace: one comparison for seven fields."""
+    severity = next(f.default for f in fields(cls) if f.name == "severity")
+    texts = {"severity": str(severity), "metadata": "{}"}
+    expected = b"".join(_encoded(texts[f.name]) if f.name in texts else b"\x00" for f in usual)
+    nulls = [f.name for f in usual if f.name not in texts and f.name not in skipped]
+    yield f"if value.startswith({expected!r}, at):"
+    yield f"    at += {len(expected)}"
+    yield f"    {' = '.join(nulls)} = None"
+    for name, text in texts.items():
+        if name not in skipped:
+            yield f"    {name} = {text!r}"
+
+
+def _one(schema: Schema, field: Field, skipped: frozenset[str]) -> Iterator[str]:
+    """The lines that read one field into the variable of its name."""
+    if field.name == "event_type":
+        yield from _known(_encoded(schema.event_type))
+    elif field.name == "timestamp":
+        yield from _MICROS
+    else:
+        lines = _SKIPPED if field.name in skipped else _TYPED[field.type]
+        lines = tuple(line.format(name=field.name) for line in lines)
+        yield from _optional(field.name, lines) if field.nullable else lines
+
+
+def _known(expected: bytes) -> Iterator[str]:
+    """Bytes that are the same in every record of the schema."""
+    yield f"if value[at : (at := at + {len(expected)})] != {expected!r}:"
+    yield "    return None"
+
+
+def _optional(name: str, lines: tuple[str, ...]) -> Iterator[str]:
+    """A union of null and the type that the lines read."""
+    yield from ("branch = value[at]", "at += 1", "if branch == 0:")
+    yield f"    {name} = None"
+    yield "elif branch == 2:"
+    yield from _indented(lines)
+    yield from ("else:", "    return None")
+
+
+def _indented(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        yield "    " + line
+
+
+def _encoded(text: str) -> bytes:
+    """A short text as Avro has it."""
+    raw = text.encode("utf-8")
+    return bytes([len(raw) << 1]) + raw
+
+
+_TYPED = {
+    "string": (
+        "size = SKIP[value[at]]",
+        "if size:",
+        "    {name} = value[at + 1 : (at := at + size)].decode()",
+        "else:",
+        "    {name}, at = string(value, at)",
+    ),
+    "long": (
+        "{name} = value[at]",
+        "if {name} < 0x80:",
+        "    {name} = {name} >> 1 ^ -({name} & 1)",
+        "    at += 1",
+        "else:",
+        "    {name}, at = long(value, at)",
+    ),
+    "double": ("({name},) = double(value, at)", "at += 8"),
+    "boolean": ("{name} = BOOLEAN[value[at]]", "at += 1"),
+    "array": ("{name}, at = array(value, at)",),
+}
+
+_SKIPPED = (
+    "size = SKIP[value[at]]",
+    "at = at + size if size else skip(value, at)",
+)
+
+# Eight bytes, all but the last with the top bit set, and the lowest bit of the first clear: a long of eight
+# bytes that is not negative, as the time is from 1978 to 3111. Its groups of seven bits are put together two
+# by two, with the top bits still in, which are then taken off in one.
+_MICROS = (
+    "(timestamp,) = word(value, at)",
+    "if timestamp & 0x8080808080808081 == 0x0080808080808080:",
+    "    timestamp -= (timestamp >> 8 & 0x00FF00FF00FF00FF) * 0x80",
+    "    timestamp -= (timestamp >> 16 & 0x0000FFFF0000FFFF) * 0xC000",
+    "    timestamp = (timestamp & 0xFFFFFFFF) + (timestamp >> 32 << 28) - 0x2040810204080 >> 1",
+    "    at += 8",
+    "else:",
+    "    timestamp, at = long(value, at)",
+)
