@@ -18,17 +18,20 @@ table          column         meaning
                closed         1: it has a closing checkpoint
                last_ms        that record's Kafka timestamp, milliseconds since the Unix epoch; -1: none
                service        ``service.name``; null when no checkpoint told
-``partitions`` topic, number  key
+``partitions`` topic          key
+               number         key
                topic_id       the topic's id, which a topic made anew under the same name does not have; null
                               where the broker does not tell
                next_offset    everything below it has been read
                last_offset    the last record of ours below it; -1: none
                digest         SHA-256 of that record's value, framing included; null: none
 ``carried``    stream_id      key
-               facts          what an incremental check needs of a stream that is not over
-``faulty``     stream_id      key
-               report         the report as JSON: an incremental check does not read the stream again, and
-                              a fault must not be forgotten by the next check
+               number         key
+               facts          what an incremental check needs of the records that it does not read again,
+                              in chunks
+``reports``    stream_id      key
+               open           1: the verdict is ``open``, and may be another one next time
+               report         the report as JSON, for the checks that do not judge the stream again
 ============== ============== ============================================================================
 
 A check holds the file's write lock from its beginning to its end, and writes in one transaction: afterwards
@@ -41,12 +44,12 @@ import os
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from auditwire.errors import ConfigurationError, SinkError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -58,6 +61,8 @@ _APPLICATION_ID = 0x41775653
 _VERSION = 1
 _MAGIC = b"SQLite format 3\0"
 _DIGEST_BYTES = 32
+
+_COLUMNS = "stream_id, last_sequence, digest, closed, last_ms, service"
 
 _TABLES = """
 CREATE TABLE trail (
@@ -71,8 +76,10 @@ CREATE TABLE partitions (
     topic TEXT NOT NULL, number INTEGER NOT NULL, topic_id TEXT, next_offset INTEGER NOT NULL,
     last_offset INTEGER NOT NULL, digest BLOB, PRIMARY KEY (topic, number)
 ) WITHOUT ROWID;
-CREATE TABLE carried (stream_id TEXT NOT NULL PRIMARY KEY, facts BLOB NOT NULL);
-CREATE TABLE faulty (stream_id TEXT NOT NULL PRIMARY KEY, report TEXT NOT NULL);
+CREATE TABLE carried (
+    stream_id TEXT NOT NULL, number INTEGER NOT NULL, facts BLOB NOT NULL, PRIMARY KEY (stream_id, number)
+) WITHOUT ROWID;
+CREATE TABLE reports (stream_id TEXT NOT NULL PRIMARY KEY, open INTEGER NOT NULL, report TEXT NOT NULL);
 """
 
 
@@ -134,7 +141,7 @@ class State:
 
     @property
     def is_new(self) -> bool:
-        return self.saved_us == 0
+        return not self.saved_us
 
     def __enter__(self) -> Self:
         return self
@@ -150,14 +157,25 @@ class State:
 
     # -- what is known --------------------------------------------------------------------------------------
 
-    def streams(self) -> Iterator[KnownStream]:
-        """The streams that were seen, in the order of their ids. Nothing may be written meanwhile."""
+    def streams(self, *, judged: bool | None = None) -> Iterator[KnownStream]:
+        """The streams that were seen, in the order of their ids. Nothing may be written meanwhile.
+
+        Args:
+            judged: False gives only those that were not :meth:`judged` in this check.
+        """
+        which = "WHERE stream_id NOT IN temp.judged " if judged is False else ""
         with self._reading():
-            for stream_id, last, digest, closed, last_ms, service in self._database.execute(
-                "SELECT stream_id, last_sequence, digest, closed, last_ms, service FROM streams "
-                "ORDER BY stream_id"
-            ):
-                yield KnownStream(stream_id, last, digest, bool(closed), last_ms, service)
+            for row in self._database.execute(f"SELECT {_COLUMNS} FROM streams {which}ORDER BY stream_id"):  # noqa: S608 - texts of ours
+                yield _known(row)
+
+    def stream(self, stream_id: str) -> KnownStream | None:
+        """What is known of a stream."""
+        with self._reading():
+            row = self._database.execute(
+                f"SELECT {_COLUMNS} FROM streams WHERE stream_id = ?",  # noqa: S608 - texts of ours
+                (stream_id,),
+            ).fetchone()
+        return None if row is None else _known(row)
 
     def services(self) -> list[str]:
         """The services of the streams that were seen."""
@@ -175,15 +193,32 @@ class State:
                 )
             }
 
-    def carried(self) -> Iterator[tuple[str, bytes]]:
-        """What is known of the streams that are not over. Nothing may be written meanwhile."""
+    def carried(self, stream_id: str) -> list[bytes]:
+        """What is known of a stream's records, in chunks."""
         with self._reading():
-            yield from self._database.execute("SELECT stream_id, facts FROM carried ORDER BY stream_id")
+            found = self._database.execute(
+                "SELECT facts FROM carried WHERE stream_id = ? ORDER BY number", (stream_id,)
+            )
+            return [facts for (facts,) in found]
 
-    def faulty(self) -> dict[str, str]:
-        """The reports of the streams at fault, as JSON."""
+    def open_streams(self) -> Iterator[str]:
+        """The ids of the streams that may be judged differently next time, in their order."""
         with self._reading():
-            return dict(self._database.execute("SELECT stream_id, report FROM faulty ORDER BY stream_id"))
+            for (stream_id,) in self._database.execute(
+                "SELECT stream_id FROM reports WHERE open ORDER BY stream_id"
+            ):
+                yield stream_id
+
+    def reports(self) -> Iterator[str]:
+        """The reports, as JSON, of the streams that were not :meth:`judged` in this check, by their ids.
+
+        Nothing may be written meanwhile.
+        """
+        with self._reading():
+            for (report,) in self._database.execute(
+                "SELECT report FROM reports WHERE stream_id NOT IN temp.judged ORDER BY stream_id"
+            ):
+                yield report
 
     # -- what is to be remembered ---------------------------------------------------------------------------
 
@@ -217,7 +252,7 @@ class State:
     def forget(self, stream_id: str) -> None:
         """Forget a stream: retention has removed it."""
         with self._writing():
-            for table in ("streams", "carried", "faulty"):
+            for table in ("streams", "carried", "reports"):
                 self._database.execute(f"DELETE FROM {table} WHERE stream_id = ?", (stream_id,))  # noqa: S608 - names of ours
 
     def replace_partitions(self, partitions: Mapping[tuple[str, int], KnownPartition]) -> None:
@@ -232,18 +267,25 @@ class State:
                 ],
             )
 
-    def carry(self, stream_id: str, facts: bytes | None) -> None:
-        """Keep what the next incremental check needs of a stream; None: it needs nothing."""
-        self._put("carried", stream_id, facts)
+    def carry(self, stream_id: str, chunks: Iterable[bytes]) -> None:
+        """Keep what the next incremental check needs of a stream's records, and nothing older."""
+        with self._writing():
+            self._database.execute("DELETE FROM carried WHERE stream_id = ?", (stream_id,))
+            self._database.executemany(
+                "INSERT INTO carried VALUES (?, ?, ?)",
+                ((stream_id, number, chunk) for number, chunk in enumerate(chunks)),
+            )
 
-    def blame(self, stream_id: str, report: str | None) -> None:
-        """Keep the report of a stream at fault; None: it is at fault no more."""
-        self._put("faulty", stream_id, report)
+    def judged(self, stream_id: str, report: str, *, is_open: bool) -> None:
+        """Keep a stream's report, as JSON."""
+        with self._writing():
+            self._database.execute("INSERT OR IGNORE INTO temp.judged VALUES (?)", (stream_id,))
+            self._database.execute("REPLACE INTO reports VALUES (?, ?, ?)", (stream_id, is_open, report))
 
     def begin_anew(self) -> None:
         """Forget what incremental checks need: everything is read again. The streams stay known."""
         with self._writing():
-            for table in ("carried", "faulty", "partitions"):
+            for table in ("carried", "reports", "partitions"):
                 self._database.execute(f"DELETE FROM {table}")  # noqa: S608 - names of ours
 
     def commit(self, now_us: int, *, cluster: str | None = None) -> None:
@@ -261,13 +303,6 @@ class State:
         self.cluster = cluster or self.cluster
 
     # -- inside ---------------------------------------------------------------------------------------------
-
-    def _put(self, table: str, stream_id: str, value: bytes | str | None) -> None:
-        with self._writing():
-            if value is None:
-                self._database.execute(f"DELETE FROM {table} WHERE stream_id = ?", (stream_id,))  # noqa: S608 - names of ours
-            else:
-                self._database.execute(f"REPLACE INTO {table} VALUES (?, ?)", (stream_id, value))  # noqa: S608 - as above
 
     def _make(self, prefix: str) -> None:
         """Make the file under another name first: under its own it is never seen half made."""
@@ -356,7 +391,12 @@ class State:
 def _connect(path: Path) -> sqlite3.Connection:
     # isolation_level None: transactions begin and end where we say so
     database = sqlite3.connect(path, timeout=0, isolation_level=None)
-    database.execute(
-        "PRAGMA synchronous = EXTRA"
-    )  # the directory too: a journal that came back would undo a commit
+    # the directory is synced too: a rollback journal that came back after a power cut would undo a commit
+    database.execute("PRAGMA synchronous = EXTRA")
+    database.execute("CREATE TEMP TABLE judged (stream_id TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID")
     return database
+
+
+def _known(row: tuple[Any, ...]) -> KnownStream:
+    stream_id, last, digest, closed, last_ms, service = row
+    return KnownStream(stream_id, last, digest, bool(closed), last_ms, service)

@@ -34,14 +34,21 @@ def path(tmp_path: Path) -> Path:
         state.remember(A)
         state.remember(B)
         state.replace_partitions({("t", 0): KnownPartition("id", 9, 8, b"p" * 32)})
-        state.carry("a", b"facts")
-        state.blame("b", "{}")
+        state.carry("a", [b"some", b"facts"])
+        state.judged("b", '{"of": "b"}', is_open=False)
+        state.judged("a", '{"of": "a"}', is_open=True)
         state.commit(NOW, cluster="c1")
     return path
 
 
 def everything(state: State) -> tuple[object, ...]:
-    return ([*state.streams()], state.partitions(), [*state.carried()], state.faulty(), state.saved_us)
+    return (
+        [*state.streams()],
+        state.partitions(),
+        [state.carried(stream.stream_id) for stream in state.streams()],
+        [*state.reports()],
+        state.saved_us,
+    )
 
 
 def test_a_new_state_knows_nothing_and_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
@@ -49,7 +56,7 @@ def test_a_new_state_knows_nothing_and_is_readable_by_its_owner_alone(tmp_path: 
     with opened(path) as state:
         assert state.is_new
         assert state.cluster is None
-        assert everything(state) == ([], {}, [], {}, 0)
+        assert everything(state) == ([], {}, [], [], 0)
     assert path.stat().st_mode & 0o777 == 0o600
     assert [file.name for file in tmp_path.iterdir()] == ["state"]
 
@@ -61,8 +68,10 @@ def test_what_was_committed_is_there_again(path: Path) -> None:
         assert [*state.streams()] == [A, B]
         assert state.services() == ["svc"]
         assert state.partitions() == {("t", 0): KnownPartition("id", 9, 8, b"p" * 32)}
-        assert [*state.carried()] == [("a", b"facts")]
-        assert state.faulty() == {"b": "{}"}
+        assert (state.carried("a"), state.carried("b")) == ([b"some", b"facts"], [])
+        assert [*state.reports()] == ['{"of": "a"}', '{"of": "b"}']
+        assert [*state.open_streams()] == ["a"]
+        assert (state.stream("b"), state.stream("c")) == (B, None)
 
 
 def test_what_was_not_committed_is_forgotten(path: Path) -> None:
@@ -102,23 +111,36 @@ def test_a_forgotten_stream_leaves_nothing(path: Path) -> None:
         for stream in ("a", "b"):
             state.forget(stream)
         assert everything(state)[0] == []
-        assert everything(state)[2:4] == ([], {})
+        assert (state.carried("a"), [*state.reports()], [*state.open_streams()]) == ([], [], [])
 
 
 def test_beginning_anew_keeps_the_streams(path: Path) -> None:
     with opened(path) as state:
         state.begin_anew()
-        assert everything(state) == ([A, B], {}, [], {}, NOW)
+        assert everything(state) == ([A, B], {}, [[], []], [], NOW)
 
 
-def test_what_is_carried_and_blamed_can_be_replaced_and_removed(path: Path) -> None:
+def test_what_is_carried_is_replaced_as_a_whole(path: Path) -> None:
     with opened(path) as state:
-        state.carry("a", b"other")
-        state.blame("b", None)
-        assert [*state.carried()] == [("a", b"other")]
-        assert state.faulty() == {}
-        state.carry("a", None)
-        assert [*state.carried()] == []
+        state.carry("a", iter([b"other"]))
+        assert state.carried("a") == [b"other"]
+        state.carry("a", [])
+        assert state.carried("a") == []
+
+
+def test_what_this_check_has_judged_is_told_apart_from_what_it_has_not(path: Path) -> None:
+    with opened(path) as state:
+        assert [*state.streams(judged=False)] == [A, B]
+        state.judged("a", "{}", is_open=False)
+        state.judged("a", "[]", is_open=False)
+        assert [*state.streams(judged=False)] == [B]
+        assert [*state.reports()] == ['{"of": "b"}']
+        assert [*state.open_streams()] == []
+        assert [*state.streams()] == [A, B]
+        state.commit(NOW)
+    with opened(path) as state:
+        assert [*state.streams(judged=False)] == [A, B]
+        assert [*state.reports()] == ["[]", '{"of": "b"}']
 
 
 def test_a_cluster_that_is_not_told_does_not_replace_the_one_that_is_known(path: Path) -> None:
@@ -160,20 +182,14 @@ def test_the_farthest_that_was_seen_is_remembered(seen: list[tuple[str, int, boo
 def test_the_tables_are_those_of_the_modules_description(path: Path) -> None:
     documented: dict[str, list[str]] = {}
     table = ""
-    for name, column in re.findall(
-        r"^(``\w+``|) +((?:\w+, )?\w+)  +\S", state_module.__doc__ or "", re.MULTILINE
-    ):
+    for name, column in re.findall(r"^(``\w+``|) +(\w+)  +\S", state_module.__doc__ or "", re.MULTILINE):
         table = name.strip("`") or table
-        documented.setdefault(table, []).extend(column.split(", "))
+        documented.setdefault(table, []).append(column)
     with closing(sqlite3.connect(path)) as database:
         names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         found = {name: [row[1] for row in database.execute(f"PRAGMA table_info({name})")] for name in names}
         numbers = [database.execute(f"PRAGMA {n}").fetchone()[0] for n in ("application_id", "user_version")]
-    for table, columns in found.items():
-        if documented[table][1:2] == ["key"]:
-            del documented[table][1]
-        assert [column for column in documented[table] if column != "key"] == columns
-    assert documented.keys() == found.keys()
+    assert documented == found
     assert numbers == [0x41775653, 1]
     assert (0x41775653).to_bytes(4, "big") == b"AwVS"
 
@@ -329,6 +345,6 @@ def test_a_full_disk_is_said_and_leaves_the_state_as_it_was(path: Path) -> None:
     with opened(path) as state:
         state._database.execute(f"PRAGMA max_page_count = {path.stat().st_size // 4_096 + 2}")
         with pytest.raises(SinkError, match=r"could not be written to .*state: .*full; it is as it was"):
-            state.carry("a", bytes(100_000))
+            state.carry("a", [bytes(100_000)])
     with opened(path) as state:
         assert [*state.streams()] == [A, B]
