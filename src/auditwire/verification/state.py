@@ -6,33 +6,34 @@ the brokers cannot write.
 
 The file (``application_id`` 0x41775653, "AwVS"; ``user_version`` 1):
 
-============== ============== ============================================================================
-table          column         meaning
-============== ============== ============================================================================
-``trail``      prefix         the topics' prefix; one row
-               cluster        the cluster's id; null where the broker does not tell
-               saved_us       when the last check ended, microseconds since the Unix epoch; 0: none has yet
-``streams``    stream_id      key
-               last_sequence  the highest sequence that was there
-               digest         SHA-256 of that record's body, 32 bytes
-               closed         1: it has a closing checkpoint
-               last_ms        that record's Kafka timestamp, milliseconds since the Unix epoch; -1: none
-               service        ``service.name``; null when no checkpoint told
-``partitions`` topic          key
-               number         key
-               topic_id       the topic's id, which a topic made anew under the same name does not have; null
-                              where the broker does not tell
-               next_offset    everything below it has been read
-               last_offset    the last record of ours below it; -1: none
-               digest         SHA-256 of that record's value, framing included; null: none
-``carried``    stream_id      key
-               number         key
-               facts          what an incremental check needs of the records that it does not read again,
-                              in chunks
-``reports``    stream_id      key
-               open           1: the verdict is ``open``, and may be another one next time
-               report         the report as JSON, for the checks that do not judge the stream again
-============== ============== ============================================================================
+=============== ============== ===========================================================================
+table           column         meaning
+=============== ============== ===========================================================================
+``trail``       prefix         the topics' prefix; one row
+                cluster        the cluster's id; null where the broker does not tell
+                saved_us       when the last check ended, microseconds since the Unix epoch; 0: none has yet
+``streams``     stream_id      key
+                last_sequence  the highest sequence that was there
+                digest         SHA-256 of that record's body, 32 bytes
+                closed         1: it has a closing checkpoint
+                last_ms        that record's Kafka timestamp, milliseconds since the Unix epoch; -1: none
+                service        ``service.name``; null when no checkpoint told
+``partitions``  topic          key
+                number         key
+                topic_id       the topic's id, which a topic made anew under the same name does not have; null
+                               where the broker does not tell
+                next_offset    everything below it has been read
+                last_offset    the last message below it; -1: none was read
+                digest         SHA-256 of that message's value; null: none
+``carried``     stream_id      key
+                facts          what an incremental check needs of the records that it does not read again;
+                               none of a stream at fault
+``undecodable`` reason         key
+                count          messages below the ``next_offset``s that are no records of ours
+``faulty``      stream_id      key
+                report         the report of a stream at fault as JSON: incremental checks repeat it, so that
+                               a fault is not forgotten with the records that showed it
+=============== ============== ===========================================================================
 
 A check holds the file's write lock from its beginning to its end, and writes in one transaction: afterwards
 the file has the old content or the new one, also when the power goes. Two checks cannot share a state.
@@ -42,6 +43,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections import Counter
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -49,7 +51,7 @@ from typing import TYPE_CHECKING, Any
 from auditwire.errors import ConfigurationError, SinkError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -61,8 +63,9 @@ _APPLICATION_ID = 0x41775653
 _VERSION = 1
 _MAGIC = b"SQLite format 3\0"
 _DIGEST_BYTES = 32
+_PAGE = 1_000
 
-_COLUMNS = "stream_id, last_sequence, digest, closed, last_ms, service"
+_STREAMS = "SELECT stream_id, last_sequence, digest, closed, last_ms, service FROM streams"
 
 _TABLES = """
 CREATE TABLE trail (
@@ -76,10 +79,9 @@ CREATE TABLE partitions (
     topic TEXT NOT NULL, number INTEGER NOT NULL, topic_id TEXT, next_offset INTEGER NOT NULL,
     last_offset INTEGER NOT NULL, digest BLOB, PRIMARY KEY (topic, number)
 ) WITHOUT ROWID;
-CREATE TABLE carried (
-    stream_id TEXT NOT NULL, number INTEGER NOT NULL, facts BLOB NOT NULL, PRIMARY KEY (stream_id, number)
-) WITHOUT ROWID;
-CREATE TABLE reports (stream_id TEXT NOT NULL PRIMARY KEY, open INTEGER NOT NULL, report TEXT NOT NULL);
+CREATE TABLE carried (stream_id TEXT NOT NULL PRIMARY KEY, facts BLOB NOT NULL);
+CREATE TABLE undecodable (reason TEXT NOT NULL PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE faulty (stream_id TEXT NOT NULL PRIMARY KEY, report TEXT NOT NULL);
 """
 
 
@@ -103,6 +105,11 @@ class KnownPartition:
     next_offset: int
     last_offset: int = -1
     digest: bytes | None = None
+
+    @property
+    def resume_at(self) -> int:
+        """Where the next check begins: at the last record, to look whether it is still the same."""
+        return self.next_offset if self.last_offset < 0 else self.last_offset
 
 
 class State:
@@ -157,31 +164,15 @@ class State:
 
     # -- what is known --------------------------------------------------------------------------------------
 
-    def streams(self, *, judged: bool | None = None) -> Iterator[KnownStream]:
-        """The streams that were seen, in the order of their ids. Nothing may be written meanwhile.
-
-        Args:
-            judged: False gives only those that were not :meth:`judged` in this check.
-        """
-        which = "WHERE stream_id NOT IN temp.judged " if judged is False else ""
-        with self._reading():
-            for row in self._database.execute(f"SELECT {_COLUMNS} FROM streams {which}ORDER BY stream_id"):  # noqa: S608 - texts of ours
-                yield _known(row)
+    def streams(self) -> Iterator[KnownStream]:
+        """The streams that were seen, in the order of their ids. What was passed may be written meanwhile."""
+        return map(_known, self._paged(_STREAMS))
 
     def stream(self, stream_id: str) -> KnownStream | None:
-        """What is known of a stream."""
+        """What is known of a stream; None when it was not seen."""
         with self._reading():
-            row = self._database.execute(
-                f"SELECT {_COLUMNS} FROM streams WHERE stream_id = ?",  # noqa: S608 - texts of ours
-                (stream_id,),
-            ).fetchone()
+            row = self._database.execute(f"{_STREAMS} WHERE stream_id = ?", (stream_id,)).fetchone()
         return None if row is None else _known(row)
-
-    def services(self) -> list[str]:
-        """The services of the streams that were seen."""
-        with self._reading():
-            found = self._database.execute("SELECT DISTINCT service FROM streams WHERE service IS NOT NULL")
-            return sorted(name for (name,) in found)
 
     def partitions(self) -> dict[tuple[str, int], KnownPartition]:
         """How far each partition was read."""
@@ -193,32 +184,21 @@ class State:
                 )
             }
 
-    def carried(self, stream_id: str) -> list[bytes]:
-        """What is known of a stream's records, in chunks."""
+    def undecodable(self) -> Counter[str]:
+        """How many messages were no records of ours, by reason."""
         with self._reading():
-            found = self._database.execute(
-                "SELECT facts FROM carried WHERE stream_id = ? ORDER BY number", (stream_id,)
-            )
-            return [facts for (facts,) in found]
+            return Counter(dict(self._database.execute("SELECT reason, count FROM undecodable")))
 
-    def open_streams(self) -> Iterator[str]:
-        """The ids of the streams that may be judged differently next time, in their order."""
+    def carried(self) -> Iterator[tuple[str, bytes]]:
+        """What is carried of each stream. What was passed may be written meanwhile."""
+        return (
+            (stream_id, facts) for stream_id, facts in self._paged("SELECT stream_id, facts FROM carried")
+        )
+
+    def faulty(self) -> dict[str, str]:
+        """The reports of the streams at fault, as JSON."""
         with self._reading():
-            for (stream_id,) in self._database.execute(
-                "SELECT stream_id FROM reports WHERE open ORDER BY stream_id"
-            ):
-                yield stream_id
-
-    def reports(self) -> Iterator[str]:
-        """The reports, as JSON, of the streams that were not :meth:`judged` in this check, by their ids.
-
-        Nothing may be written meanwhile.
-        """
-        with self._reading():
-            for (report,) in self._database.execute(
-                "SELECT report FROM reports WHERE stream_id NOT IN temp.judged ORDER BY stream_id"
-            ):
-                yield report
+            return dict(self._database.execute("SELECT stream_id, report FROM faulty ORDER BY stream_id"))
 
     # -- what is to be remembered ---------------------------------------------------------------------------
 
@@ -252,11 +232,13 @@ class State:
     def forget(self, stream_id: str) -> None:
         """Forget a stream: retention has removed it."""
         with self._writing():
-            for table in ("streams", "carried", "reports"):
+            for table in ("streams", "carried", "faulty"):
                 self._database.execute(f"DELETE FROM {table} WHERE stream_id = ?", (stream_id,))  # noqa: S608 - names of ours
 
-    def replace_partitions(self, partitions: Mapping[tuple[str, int], KnownPartition]) -> None:
-        """Remember how far the partitions were read, and no others."""
+    def replace_partitions(
+        self, partitions: Mapping[tuple[str, int], KnownPartition], undecodable: Mapping[str, int]
+    ) -> None:
+        """Remember how far the partitions were read, and no others, and what was no record up to there."""
         with self._writing():
             self._database.execute("DELETE FROM partitions")
             self._database.executemany(
@@ -266,26 +248,21 @@ class State:
                     for place, known in partitions.items()
                 ],
             )
+            self._database.execute("DELETE FROM undecodable")
+            self._database.executemany("INSERT INTO undecodable VALUES (?, ?)", undecodable.items())
 
-    def carry(self, stream_id: str, chunks: Iterable[bytes]) -> None:
-        """Keep what the next incremental check needs of a stream's records, and nothing older."""
-        with self._writing():
-            self._database.execute("DELETE FROM carried WHERE stream_id = ?", (stream_id,))
-            self._database.executemany(
-                "INSERT INTO carried VALUES (?, ?, ?)",
-                ((stream_id, number, chunk) for number, chunk in enumerate(chunks)),
-            )
+    def carry(self, stream_id: str, facts: bytes | None) -> None:
+        """Keep what the next incremental check needs of a stream's records; None: it cannot go on."""
+        self._put("carried", stream_id, facts)
 
-    def judged(self, stream_id: str, report: str, *, is_open: bool) -> None:
-        """Keep a stream's report, as JSON."""
-        with self._writing():
-            self._database.execute("INSERT OR IGNORE INTO temp.judged VALUES (?)", (stream_id,))
-            self._database.execute("REPLACE INTO reports VALUES (?, ?, ?)", (stream_id, is_open, report))
+    def blame(self, stream_id: str, report: str | None) -> None:
+        """Keep the report of a stream at fault, as JSON; None: it is not at fault."""
+        self._put("faulty", stream_id, report)
 
     def begin_anew(self) -> None:
         """Forget what incremental checks need: everything is read again. The streams stay known."""
         with self._writing():
-            for table in ("carried", "reports", "partitions"):
+            for table in ("carried", "faulty", "partitions", "undecodable"):
                 self._database.execute(f"DELETE FROM {table}")  # noqa: S608 - names of ours
 
     def commit(self, now_us: int, *, cluster: str | None = None) -> None:
@@ -303,6 +280,24 @@ class State:
         self.cluster = cluster or self.cluster
 
     # -- inside ---------------------------------------------------------------------------------------------
+
+    def _paged(self, select: str) -> Iterator[tuple[Any, ...]]:
+        """The rows in the order of the stream ids, which stand first in them; no cursor is left open."""
+        after, paging = "", f"{select} WHERE stream_id > ? ORDER BY stream_id LIMIT {_PAGE}"
+        while True:
+            with self._reading():
+                page = self._database.execute(paging, (after,)).fetchall()
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1][0]
+
+    def _put(self, table: str, stream_id: str, value: bytes | str | None) -> None:
+        with self._writing():
+            if value is None:
+                self._database.execute(f"DELETE FROM {table} WHERE stream_id = ?", (stream_id,))  # noqa: S608 - names of ours
+            else:
+                self._database.execute(f"REPLACE INTO {table} VALUES (?, ?)", (stream_id, value))  # noqa: S608 - as above
 
     def _make(self, prefix: str) -> None:
         """Make the file under another name first: under its own it is never seen half made."""
@@ -393,7 +388,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=0, isolation_level=None)
     # the directory is synced too: a rollback journal that came back after a power cut would undo a commit
     database.execute("PRAGMA synchronous = EXTRA")
-    database.execute("CREATE TEMP TABLE judged (stream_id TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID")
     return database
 
 

@@ -33,10 +33,9 @@ def path(tmp_path: Path) -> Path:
     with opened(path) as state:
         state.remember(A)
         state.remember(B)
-        state.replace_partitions({("t", 0): KnownPartition("id", 9, 8, b"p" * 32)})
-        state.carry("a", [b"some", b"facts"])
-        state.judged("b", '{"of": "b"}', is_open=False)
-        state.judged("a", '{"of": "a"}', is_open=True)
+        state.replace_partitions({("t", 0): KnownPartition("id", 9, 8, b"p" * 32)}, {"foreign": 3})
+        state.carry("a", b"facts")
+        state.blame("b", "{}")
         state.commit(NOW, cluster="c1")
     return path
 
@@ -45,8 +44,8 @@ def everything(state: State) -> tuple[object, ...]:
     return (
         [*state.streams()],
         state.partitions(),
-        [state.carried(stream.stream_id) for stream in state.streams()],
-        [*state.reports()],
+        [*state.carried()],
+        state.faulty(),
         state.saved_us,
     )
 
@@ -56,7 +55,7 @@ def test_a_new_state_knows_nothing_and_is_readable_by_its_owner_alone(tmp_path: 
     with opened(path) as state:
         assert state.is_new
         assert state.cluster is None
-        assert everything(state) == ([], {}, [], [], 0)
+        assert everything(state) == ([], {}, [], {}, 0)
     assert path.stat().st_mode & 0o777 == 0o600
     assert [file.name for file in tmp_path.iterdir()] == ["state"]
 
@@ -66,11 +65,10 @@ def test_what_was_committed_is_there_again(path: Path) -> None:
         assert not state.is_new
         assert (state.cluster, state.saved_us) == ("c1", NOW)
         assert [*state.streams()] == [A, B]
-        assert state.services() == ["svc"]
         assert state.partitions() == {("t", 0): KnownPartition("id", 9, 8, b"p" * 32)}
-        assert (state.carried("a"), state.carried("b")) == ([b"some", b"facts"], [])
-        assert [*state.reports()] == ['{"of": "a"}', '{"of": "b"}']
-        assert [*state.open_streams()] == ["a"]
+        assert state.undecodable() == {"foreign": 3}
+        assert [*state.carried()] == [("a", b"facts")]
+        assert state.faulty() == {"b": "{}"}
         assert (state.stream("b"), state.stream("c")) == (B, None)
 
 
@@ -111,36 +109,37 @@ def test_a_forgotten_stream_leaves_nothing(path: Path) -> None:
         for stream in ("a", "b"):
             state.forget(stream)
         assert everything(state)[0] == []
-        assert (state.carried("a"), [*state.reports()], [*state.open_streams()]) == ([], [], [])
+        assert everything(state)[2:4] == ([], {})
 
 
 def test_beginning_anew_keeps_the_streams(path: Path) -> None:
     with opened(path) as state:
         state.begin_anew()
-        assert everything(state) == ([A, B], {}, [[], []], [], NOW)
+        assert state.undecodable() == {}
+        assert everything(state) == ([A, B], {}, [], {}, NOW)
 
 
-def test_what_is_carried_is_replaced_as_a_whole(path: Path) -> None:
+def test_what_is_carried_and_blamed_can_be_replaced_and_removed(path: Path) -> None:
     with opened(path) as state:
-        state.carry("a", iter([b"other"]))
-        assert state.carried("a") == [b"other"]
-        state.carry("a", [])
-        assert state.carried("a") == []
+        state.carry("a", b"other")
+        state.blame("b", "[]")
+        assert ([*state.carried()], state.faulty()) == ([("a", b"other")], {"b": "[]"})
+        state.carry("a", None)
+        state.blame("b", None)
+        assert ([*state.carried()], state.faulty()) == ([], {})
 
 
-def test_what_this_check_has_judged_is_told_apart_from_what_it_has_not(path: Path) -> None:
-    with opened(path) as state:
-        assert [*state.streams(judged=False)] == [A, B]
-        state.judged("a", "{}", is_open=False)
-        state.judged("a", "[]", is_open=False)
-        assert [*state.streams(judged=False)] == [B]
-        assert [*state.reports()] == ['{"of": "b"}']
-        assert [*state.open_streams()] == []
-        assert [*state.streams()] == [A, B]
-        state.commit(NOW)
-    with opened(path) as state:
-        assert [*state.streams(judged=False)] == [A, B]
-        assert [*state.reports()] == ["[]", '{"of": "b"}']
+def test_many_streams_are_told_in_order_while_those_passed_are_forgotten(tmp_path: Path) -> None:
+    with opened(tmp_path / "state") as state:
+        names = [f"s{number:04}" for number in range(2_500)]
+        for name in reversed(names):
+            state.remember(KnownStream(name, 1, bytes(32), closed=False, last_ms=0))
+        told = []
+        for known in state.streams():
+            told.append(known.stream_id)
+            state.forget(known.stream_id)
+        assert told == names
+        assert [*state.streams()] == []
 
 
 def test_a_cluster_that_is_not_told_does_not_replace_the_one_that_is_known(path: Path) -> None:
@@ -174,6 +173,11 @@ def test_the_farthest_that_was_seen_is_remembered(seen: list[tuple[str, int, boo
             (name, *model[name]) for name in sorted(model)
         ]
         assert all(s.digest == s.last_sequence.to_bytes(32, "big") for s in state.streams())
+
+
+def test_a_partition_is_resumed_at_its_last_record_to_see_whether_it_is_still_the_same() -> None:
+    assert KnownPartition(None, 9, 7, b"d" * 32).resume_at == 7
+    assert KnownPartition(None, 9).resume_at == 9
 
 
 # -- the format ---------------------------------------------------------------------------------------------
@@ -345,6 +349,6 @@ def test_a_full_disk_is_said_and_leaves_the_state_as_it_was(path: Path) -> None:
     with opened(path) as state:
         state._database.execute(f"PRAGMA max_page_count = {path.stat().st_size // 4_096 + 2}")
         with pytest.raises(SinkError, match=r"could not be written to .*state: .*full; it is as it was"):
-            state.carry("a", [bytes(100_000)])
+            state.carry("a", bytes(100_000))
     with opened(path) as state:
         assert [*state.streams()] == [A, B]
