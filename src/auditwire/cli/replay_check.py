@@ -59,7 +59,7 @@ def check_copy(
     there = target_connection(
         connection(bootstrap or to_bootstrap, prefix, config),
         to_bootstrap,
-        to_prefix or manifest.target["prefix"],
+        to_prefix or manifest.prefix,
         to_config,
     )
     output = Output(as_json=as_json)

@@ -103,8 +103,6 @@ class KafkaCopy:
         except KafkaException as error:
             text = error.args[0].str()
             raise ConfigurationError(named_setting(text, settings), text.strip()) from error
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError("--to-config", str(error)) from error
 
     # -- writing --------------------------------------------------------------------------------------------
 

@@ -127,13 +127,13 @@ class Manifest:
     """What a comparison needs of the document.
 
     Attributes:
-        target: ``cluster_id`` and ``prefix`` of the copy.
+        prefix: Of the copy's topics.
         records: How many it has.
         first_ms: Their oldest Kafka timestamp; None without records, or without a time.
         streams: Stream id -> its part.
     """
 
-    target: dict[str, Any]
+    prefix: str
     records: int
     first_ms: int | None
     streams: dict[str, StreamTally]
@@ -166,7 +166,7 @@ def _manifest(content: Any) -> Manifest:
         raise ValueError(f"its streams do not have {records} records together")
     untimed = whole(content["untimed"])
     return Manifest(
-        target={"prefix": str(content["target"]["prefix"])},
+        prefix=str(content["target"]["prefix"]),
         records=records,
         first_ms=None if first_ms is None or untimed else whole(first_ms),
         streams=streams,

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.stream_builder import record_of
 
 from auditwire.errors import ConfigurationError
 from auditwire.events import ErrorEvent
 from auditwire.reading.pacing import paced
+from support.stream_builder import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -117,7 +117,7 @@ def test_a_sleep_that_returns_early_lets_the_record_come_early() -> None:
 
 @pytest.mark.parametrize("speed", [0, -1.0, math.nan])
 def test_a_speed_that_is_none_is_refused_before_the_first_record(speed: float) -> None:
-    with pytest.raises(ConfigurationError, match="speed: .* is not a number above 0"):
+    with pytest.raises(ConfigurationError, match=r"speed: .+ is not a number above 0"):
         paced([], speed)
 
 

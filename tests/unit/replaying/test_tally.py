@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.stream_builder import STREAM, StreamBuilder
 
 from auditwire.errors import DecodingError
 from auditwire.reading import Gap, Message
 from auditwire.replaying.tally import GAPS_KEPT, StreamTally, Tally
+from support.stream_builder import STREAM, StreamBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
