@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from auditwire.events import AuditEvent
     from auditwire.reading import Record
 
-__all__ = ["Lines", "aligned", "detail", "record_dict"]
+__all__ = ["Lines", "aligned", "detail", "duration_text", "record_dict"]
 
 _GAP = "  "
 _RULE = 20
@@ -103,8 +103,13 @@ class Lines:
         rest = len("detail") if self._width is None else self._width - self._taken
         return self._line(dict.fromkeys(self._columns, ("─" * _RULE, "dim")), ("─" * rest, "dim"), end="")
 
-    def row(self, event: AuditEvent) -> Text:
-        """One event in the colour of its severity; turns bold, the library's own records dim."""
+    def row(self, event: AuditEvent, *, late: bool = False) -> Text:
+        """One event in the colour of its severity; turns bold, the library's own records dim.
+
+        Args:
+            event: What is shown.
+            late: Say that it came after it had been given up.
+        """
         style = SEVERITY_STYLES.get(event.severity, "dim" if event.event_type in ev.CONTROL_TYPES else "")
         time = datetime.fromisoformat(event.timestamp).astimezone().strftime("%H:%M:%S.%f")
         cells = {
@@ -114,7 +119,7 @@ class Lines:
             "agent": (event.agent_id or "", "cyan"),
             "tool": (getattr(event, "tool_name", ""), "magenta"),
         }
-        return self._line(cells, (detail(event), style))
+        return self._line(cells, (_with("late" if late else "", detail(event)), style))
 
     def _line(self, cells: dict[str, tuple[str, str]], last: tuple[str, str], end: str = "…") -> Text:
         line = Text(no_wrap=True)
@@ -142,6 +147,21 @@ def detail(event: AuditEvent) -> str:
 def _with(head: str, *rest: str) -> str:
     """The parts that say something, between middle dots."""
     return " · ".join(part for part in (head, *rest) if part)
+
+
+_S, _MIN, _H, _D = 1_000_000, 60_000_000, 3_600_000_000, 86_400_000_000
+_SHORT_DURATIONS = ((999_950, 1_000, "ms", 1), (9_995_000, _S, "s", 2), (59_950_000, _S, "s", 1))
+_LONG_DURATIONS = ((_D, "d", _H, "h"), (_H, "h", _MIN, "min"), (_MIN, "min", _S, "s"))
+
+
+def duration_text(microseconds: int) -> str:
+    """A duration of 0 or more: ``12.3 ms``, ``1.24 s``, ``2 min 5 s``, ``1 h 2 min``, ``3 d 4 h``."""
+    for bound, unit, name, digits in _SHORT_DURATIONS:
+        if microseconds < bound:
+            return f"{microseconds / unit:.{digits}f} {name}"
+    microseconds = max(microseconds, _MIN)  # what rounds up to a minute
+    unit, name, smaller, smaller_name = next(scale for scale in _LONG_DURATIONS if microseconds >= scale[0])
+    return f"{microseconds // unit} {name} {microseconds % unit // smaller} {smaller_name}"
 
 
 def _ms(duration: float) -> str:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from rich.text import Text
 
 from auditwire import events as ev
-from auditwire.cli.lines import _DETAILS, Lines, aligned, detail, record_dict
+from auditwire.cli.lines import _DETAILS, Lines, aligned, detail, duration_text, record_dict
 from auditwire.events import ALL_TYPES
 from auditwire.reading import Record
 
@@ -125,6 +125,33 @@ def test_the_type_has_the_colour_of_the_severity(event: ev.AuditEvent, style: st
     start = row.plain.index(event.event_type)
     styles = [str(span.style) for span in row.spans if span.start <= start < span.end]
     assert styles == ([style] if style else [])
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "said"),
+    [
+        (0, "0.0 ms"),
+        (49, "0.0 ms"),
+        (12_345, "12.3 ms"),
+        (999_949, "999.9 ms"),
+        (999_950, "1.00 s"),
+        (1_000_000, "1.00 s"),
+        (9_994_999, "9.99 s"),
+        (9_995_000, "10.0 s"),
+        (59_949_999, "59.9 s"),
+        (59_950_000, "1 min 0 s"),
+        (125_900_000, "2 min 5 s"),
+        (3_599_999_999, "59 min 59 s"),
+        (3_720_000_000, "1 h 2 min"),
+        (273_600_000_000, "3 d 4 h"),
+    ],
+)
+def test_a_duration_has_three_digits_or_two_units(microseconds: int, said: str) -> None:
+    assert duration_text(microseconds) == said
+
+
+def test_a_late_record_says_so() -> None:
+    assert Lines(None, session=False).row(ev.ErrorEvent(), late=True).plain.endswith("late · :")
 
 
 def test_a_quarantine_keeps_its_own_topic_under_another_name() -> None:

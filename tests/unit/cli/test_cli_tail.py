@@ -1,16 +1,25 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from confluent_kafka import Producer
 
 from auditwire import AuditEmitter, KafkaCollector
 from auditwire.cli.app import run
-from auditwire.events import event_from_dict
+from auditwire.cli.connection import Connection
+from auditwire.cli.tail import _say_what_is_followed
+from auditwire.events import ALL_TYPES, event_from_dict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from auditwire.reading import Reader
     from auditwire.testing import EmbeddedBroker
 
 
@@ -80,18 +89,124 @@ def test_lines_for_people_are_plain_in_a_pipe(filled: str, capsys: pytest.Captur
     assert "time" not in captured.out
 
 
-def test_a_terminal_gets_the_columns_names(
-    filled: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import sys
+@pytest.fixture
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Makes pytest's stdout look like a terminal without colours; to be called in the test."""
 
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setenv("TERM", "dumb")
-    assert run(["tail", "--no-follow", "-s", "s-2"]) == 0
+    def pretend() -> None:
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        monkeypatch.setenv("TERM", "dumb")
+        monkeypatch.setenv("COLUMNS", "100")
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    "options", [["--flat"], ["--severity", "error"], ["-t", "error"], ["-w", "sequence>0"]]
+)
+def test_a_terminal_gets_columns_and_their_names_where_turns_are_not_whole(
+    filled: str, capsys: pytest.CaptureFixture[str], on_a_terminal: Callable[[], None], options: list[str]
+) -> None:
+    on_a_terminal()
+    assert run(["tail", "--no-follow", "-s", "s-2", *options]) == 0
     header, rule, line = capsys.readouterr().out.splitlines()
     assert header.split() == ["time", "type", "agent", "tool", "detail"]
     assert set(rule) == {"─", " "}
     assert "other session" in line
+
+
+def test_a_tree_can_be_had_in_a_pipe(filled: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["tail", "--no-follow", "--tree", "-t", "turn_start"]) == 0
+    assert capsys.readouterr().out.endswith(" s-1            ┌ planner t1  hello\n")
+
+
+def test_who_follows_on_a_terminal_is_told_what(
+    filled: str, capsys: pytest.CaptureFixture[str], on_a_terminal: Callable[[], None]
+) -> None:
+    on_a_terminal()
+    assert run(["tail", "--from-beginning", "-n", "1"]) == 0
+    captured = capsys.readouterr()
+    assert f"auditwire: following {len(ALL_TYPES)} topics {filled}.* on " in captured.err
+    assert captured.err.endswith("; Ctrl-C ends it\n")
+
+
+def test_who_follows_topics_that_are_not_there_is_told_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, broker = SimpleNamespace(topics=[]), Connection("h:1", "audti", {})
+    _say_what_is_followed(cast("Reader", reader), broker)
+    assert "there are no topics audti.* on h:1 yet: waiting for them" in capsys.readouterr().err
+
+
+def test_conditions_ids_and_severities_narrow_what_is_shown(
+    filled: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert types(tail(capsys, "--no-follow", "--where", "tool_name=search")) == ["tool_call_attempt"]
+    assert types(tail(capsys, "--no-follow", "-w", "event_type~^turn", "-w", "turn_id=t1")) == ["turn_start"]
+    assert types(tail(capsys, "--no-follow", "--turn", "t1")) == ["tool_call_attempt", "turn_start"]
+    assert types(tail(capsys, "--no-follow", "--severity", "error")) == ["error"]
+    found = tail(capsys, "--no-follow", "--agent", "planner", "-s", "s-1", "-s", "s-2")
+    assert types(found) == ["error", "tool_call_attempt", "turn_start"]
+    assert len(tail(capsys, "--no-follow", "--stream", found[0]["stream_id"])) == 5
+
+
+def test_a_limit_counts_what_is_shown(filled: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert types(tail(capsys, "--from-beginning", "-n", "1", "-w", "tool_name=search")) == [
+        "tool_call_attempt"
+    ]
+
+
+def test_since_begins_with_what_is_there_and_until_ends(
+    filled: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert len(tail(capsys, "--since", "1h", "-n", "5")) == 5
+    assert len(tail(capsys, "--since", "1h", "--until", "0s")) == 5
+
+
+def test_that_nothing_is_shown_is_said(filled: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["tail", "--until", "1h"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"auditwire: nothing to show of {filled}.* on ")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--until", "1h", "--follow"], "--until: a range has an end: leave out --follow"),
+        (["--tree", "--json"], "--tree: lines for people are not --json"),
+        (["--flat", "--json"], "--flat: lines for people are not --json"),
+        (["--since", "soon"], "--since: 'soon' is no time"),
+        (["--where", "tool=x"], "--where: no record has a field tool; did you mean tool_name?"),
+        (["--severity", "warn"], "--severity: warn is no severity; did you mean warning?"),
+    ],
+)
+def test_wrong_options_are_one_line_and_status_2(
+    filled: str, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    assert run(["tail", *options]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"auditwire: {said}")
+    assert captured.err.count("\n") == 1
+
+
+def test_whoever_no_longer_reads_ends_it_though_nothing_comes(filled: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from auditwire.cli import main; main()", "tail", "--since", "1h"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout, process.stderr:
+        for _ in range(5):
+            assert process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) == 141
+        assert process.stderr.read() == ""
 
 
 def test_messages_that_are_no_events_are_counted_at_the_end(
