@@ -5,26 +5,23 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
-from auditwire.verification.ranges import Range, cut, overlaps
+from auditwire.verification.ranges import Range, contains, cut
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from auditwire.verification.statements import Recovery
 
-__all__ = ["Absence", "sort_absent"]
+__all__ = ["Absence", "AbsenceRule"]
 
 Absence = Literal["missing", "awaited", "unreadable", "unaccounted"]
 """As the fields of :class:`~auditwire.verification.StreamReport` of the same names."""
 
 
-def sort_absent(
-    absent: Iterable[Range], recovery: Recovery, *, acknowledged: int, known_to: int, settled: bool
-) -> Iterator[tuple[Absence, Range]]:
-    """Say of each range of absent sequences what its absence means, cut where the meaning changes.
+class AbsenceRule:
+    """Says of ranges of absent sequences of one stream what their absence means.
 
     Args:
-        absent: Ranges of sequences that have no record.
         recovery: What adopters say of the stream's journal.
         acknowledged: A checkpoint says that the broker had every record below this sequence.
         known_to: The last record that the stream is known to have left behind, by recovery records and by
@@ -32,23 +29,32 @@ def sort_absent(
         settled: True when nothing can be on its way any more.
     """
 
-    def meaning(piece: Range) -> Absence:
-        number = piece[0]
-        if number < acknowledged:
-            return "missing"
-        if recovery.count and number > known_to:
-            return "unaccounted" if settled else "awaited"
-        if number not in recovery.stated and overlaps(recovery.holes, number, number):
-            return "unreadable"
-        if settled:
-            return "unreadable" if recovery.is_damaged_at(number) else "missing"
-        return "awaited"
+    __slots__ = ("_acknowledged", "_edges", "_known_to", "_recovery", "_settled")
 
-    # between two of these, every sequence means the same
-    edges = {acknowledged, known_to + 1}
-    edges.update(edge for first, last in (*recovery.runs, *recovery.holes) for edge in (first, last + 1))
-    cuts = sorted(edges)
-    for whole in absent:
-        for what, group in groupby(cut(whole, cuts), meaning):
+    def __init__(self, recovery: Recovery, *, acknowledged: int, known_to: int, settled: bool) -> None:
+        self._recovery = recovery
+        self._acknowledged = acknowledged
+        self._known_to = known_to
+        self._settled = settled
+        # between two of these, every sequence means the same
+        edges = {acknowledged, known_to + 1}
+        edges.update(edge for first, last in (*recovery.runs, *recovery.holes) for edge in (first, last + 1))
+        self._edges = sorted(edges)
+
+    def sort(self, absent: Range) -> Iterator[tuple[Absence, Range]]:
+        """The parts of a range, cut where the meaning changes."""
+        for what, group in groupby(cut(absent, self._edges), self._meaning):
             pieces = list(group)
             yield what, (pieces[0][0], pieces[-1][1])
+
+    def _meaning(self, piece: Range) -> Absence:
+        number, recovery = piece[0], self._recovery
+        if number < self._acknowledged:
+            return "missing"
+        if recovery.count and number > self._known_to:
+            return "unaccounted" if self._settled else "awaited"
+        if contains(recovery.holes, number) and not contains(recovery.runs, number):
+            return "unreadable"
+        if self._settled:
+            return "unreadable" if recovery.is_damaged_at(number) else "missing"
+        return "awaited"

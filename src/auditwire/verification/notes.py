@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from auditwire.verification.ranges import in_words
+from auditwire.verification.report import KEPT, RANGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from auditwire.verification.report import StreamReport
 
-__all__ = ["bytes_in_words", "clock_notes", "notes_on"]
+__all__ = ["bytes_in_words", "clock_notes", "notes_on", "size_notes"]
 
 _CHANGED = "whether changes were made cannot be told"
 _SHOWN = 5  # ranges of bytes that a sentence names
@@ -26,11 +27,23 @@ def bytes_in_words(ranges: Sequence[str]) -> str:
 def clock_notes(report: StreamReport) -> Iterator[str]:
     """The sentence on Kafka timestamps from before the stream; none where there are none."""
     if report.antedated:
-        count = sum(last - first + 1 for first, last in report.antedated)
         yield (
-            f"{count} records, from record {report.antedated[0][0]} on, have Kafka timestamps of more than "
-            "an hour before the stream: a clock was set meanwhile, or they were written with another time"
+            f"{report.counts['antedated']} records, from record {report.antedated[0][0]} on, have Kafka "
+            "timestamps of more than an hour before the stream: a clock was set meanwhile, or they were "
+            "written with another time"
         )
+
+
+def size_notes(report: StreamReport) -> Iterator[str]:
+    """What the report leaves out because there is too much of it."""
+    for name in RANGES:
+        shown = sum(last - first + 1 for first, last in getattr(report, name))
+        if shown < report.counts.get(name, 0):
+            yield f"{name} shows the first {KEPT} ranges: it is {report.counts[name]} sequences in all"
+    if len(report.withheld) < report.counts.get("withheld", 0):
+        yield f"withheld shows the first {KEPT} of {report.counts['withheld']} sequences"
+    if report.faults_total > len(report.faults):
+        yield f"the first {len(report.faults)} of {report.faults_total} faults are shown"
 
 
 def notes_on(report: StreamReport, unreadable: Sequence[str]) -> Iterator[str]:

@@ -11,14 +11,55 @@ from typing import TYPE_CHECKING, NamedTuple
 from auditwire.wire import headers, traceparent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from auditwire.reading.record import Record
+    from auditwire.wire import Envelope
 
-__all__ = ["CLAMP_MS", "Disagreement", "disagreements", "is_antedated"]
+__all__ = [
+    "CLAMP_MS",
+    "Around",
+    "Disagreement",
+    "are_as_made",
+    "disagreements",
+    "is_antedated",
+    "is_own_topic",
+]
 
 CLAMP_MS = 3_600_000
 """Milliseconds: the sender gives no record a Kafka timestamp older than this at the time of sending."""
+
+_TRACED = 6  # headers of a record that has a trace, as the sender makes them; one fewer without
+
+
+class Around(NamedTuple):
+    """A record's place on the broker, and those parts of its body that decide what it should be."""
+
+    topic: str
+    key: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+    event_id: str
+    event_type: str
+    session_id: str | None
+    trace_id: str | None
+    span_id: str | None
+    stream_id: str
+
+    @classmethod
+    def record(cls, record: Record) -> Around:
+        """Of a record that was read."""
+        event = record.event
+        return cls(
+            record.topic,
+            record.key,
+            record.headers,
+            event.event_id,
+            event.event_type,
+            event.session_id,
+            event.trace_id,
+            event.span_id,
+            record.stream_id,
+        )
 
 
 class Disagreement(NamedTuple):
@@ -29,32 +70,69 @@ class Disagreement(NamedTuple):
     found: str
 
 
-def disagreements(record: Record, topics: Mapping[str, str]) -> Iterator[Disagreement]:
+def is_own_topic(topic: str, event_type: str, topics: Mapping[str, str]) -> bool:
+    """True for the topic of an event type, of whatever prefix."""
+    own = topics.get(event_type)
+    return topic == own if own else topic.endswith(_ending(event_type))
+
+
+def are_as_made(
+    headers: Sequence[tuple[str, bytes | None]], found: Envelope, ce_type: bytes, source: bytes
+) -> bool:
+    """True when the headers are those that the sender makes, one by one; False needs a closer look.
+
+    Args:
+        headers: The record's.
+        found: What the body says.
+        ce_type: The value that header has to have.
+        source: What ``ce_source`` has to end with: a slash and the stream's id.
+    """
+    if len(headers) == _TRACED:
+        name, value = headers[5]
+        if name != "traceparent" or value != traceparent(found.trace_id, found.span_id):
+            return False
+    elif len(headers) != _TRACED - 1 or (found.trace_id is not None and found.span_id is not None):
+        return False
+    (spec, _), (id_, id_value), (source_, source_value), (type_, type_value), (content, _) = headers[:5]
+    return (
+        id_value == found.event_id.encode()
+        and type_value == ce_type
+        and source_value is not None
+        and source_value.endswith(source)
+        and spec == "ce_specversion"
+        and id_ == "ce_id"
+        and source_ == "ce_source"
+        and type_ == "ce_type"
+        and content == "content-type"
+    )
+
+
+def disagreements(around: Around | Record, topics: Mapping[str, str]) -> Iterator[Disagreement]:
     """What around a record disagrees with its body.
 
     A message without key, or without any CloudEvents header, is no disagreement: a collector can be told to
     leave the headers out, and a copy may have lost its key.
 
     Args:
-        record: The record.
+        around: The record.
         topics: Event type -> topic, for the types that are not on ``<prefix>.<type>``.
     """
-    event = record.event
-    ending = topics.get(event.event_type) or "." + event.event_type.replace("_", "-")
-    if record.topic != ending and not (ending[0] == "." and record.topic.endswith(ending)):
-        yield Disagreement("topic", ending if ending[0] != "." else f"<prefix>{ending}", record.topic)
-    key = _bytes(event.session_id or record.stream_id)
-    if record.key is not None and record.key != key:
-        yield Disagreement("key", _text(key), _text(record.key))
-    yield from _of_headers(record)
+    if not isinstance(around, Around):
+        around = Around.record(around)
+    if not is_own_topic(around.topic, around.event_type, topics):
+        own = topics.get(around.event_type) or f"<prefix>{_ending(around.event_type)}"
+        yield Disagreement("topic", own, around.topic)
+    key = _bytes(around.session_id or around.stream_id)
+    if around.key is not None and around.key != key:
+        yield Disagreement("key", _text(key), _text(around.key))
+    yield from _of_headers(around)
 
 
-def _of_headers(record: Record) -> Iterator[Disagreement]:
-    event = record.event
-    trace = traceparent(event.trace_id, event.span_id)
-    expected = dict(headers(event.event_id, event.event_type, "", trace))
+def _of_headers(around: Around) -> Iterator[Disagreement]:
+    trace = traceparent(around.trace_id, around.span_id)
+    expected = dict(headers(around.event_id, around.event_type, "", trace))
     there: dict[str, list[bytes | None]] = {}
-    for name, value in record.headers:
+    for name, value in around.headers:
         there.setdefault(name, []).append(value)
     if "ce_id" not in there and "ce_type" not in there:
         return
@@ -67,24 +145,29 @@ def _of_headers(record: Record) -> Iterator[Disagreement]:
     if trace is not None and trace not in traces:
         yield Disagreement("header traceparent", _text(trace), ", ".join(map(_text, traces)) or "nothing")
     for value in there.get("ce_source", []):
-        start, _, stream = (value or b"").rpartition(b"/")
+        source = value or b""
         # a collector can be given a source of another form, which says nothing about the stream
-        if start.startswith(b"/auditwire/") and stream != _bytes(record.stream_id):
-            yield Disagreement("header ce_source", f"/auditwire/<service>/{record.stream_id}", _text(value))
+        if source.startswith(b"/auditwire/") and not source.endswith(b"/" + _bytes(around.stream_id)):
+            yield Disagreement("header ce_source", f"/auditwire/<service>/{around.stream_id}", _text(value))
 
 
-def is_antedated(record: Record, opened_ms: int) -> bool:
-    """True when the Kafka timestamp is older than the sender could have made it.
+def is_antedated(timestamp_ms: int, event_us: int, opened_ms: int) -> bool:
+    """True when a record's Kafka timestamp is older than the sender could have made it.
 
     The sender takes the event's time, held to the hour before it sends. So an honest timestamp may be later
     than the event's (sent hours afterwards), or earlier (the event's time lies in the future), but in that
     case not earlier than an hour before its stream was opened.
 
     Args:
-        record: The record.
+        timestamp_ms: Kafka's, milliseconds since the Unix epoch; negative: none, which is not judged.
+        event_us: The event's own time, microseconds since the Unix epoch.
         opened_ms: The time of the stream's opening checkpoint, milliseconds since the Unix epoch.
     """
-    return 0 <= record.timestamp_ms < min(record.event.timestamp_us // 1_000, opened_ms - CLAMP_MS)
+    return 0 <= timestamp_ms < min(event_us // 1_000, opened_ms - CLAMP_MS)
+
+
+def _ending(event_type: str) -> str:
+    return "." + event_type.replace("_", "-")
 
 
 def _bytes(text: str) -> bytes:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["Range", "cut", "gaps_between", "in_words", "joined", "outside", "overlaps"]
+__all__ = ["Range", "contains", "cut", "in_words", "joined", "overlaps"]
 
 Range = tuple[int, int]
 """First and last sequence."""
+
+_first = itemgetter(0)
 
 
 def joined(ranges: Iterable[Range]) -> list[Range]:
@@ -41,41 +44,15 @@ def cut(whole: Range, edges: Sequence[int]) -> Iterator[Range]:
     yield first, last
 
 
-def gaps_between(taken: Iterable[int], end: int) -> Iterator[Range]:
-    """What is between 0 and ``end``, both included, and not taken.
+def contains(ranges: Sequence[Range], number: int) -> bool:
+    """True when one of the ranges has the number.
 
     Args:
-        taken: Sequences in rising order, none above ``end``.
-        end: The last sequence that there should be; -1: none.
-    """
-    following = 0
-    for number in taken:
-        if number > following:
-            yield following, number - 1
-        following = max(following, number + 1)  # a forged one may be negative
-    if following <= end:
-        yield following, end
-
-
-def outside(numbers: Iterable[int], ranges: list[Range]) -> list[Range]:
-    """The numbers that lie in none of the ranges, as ranges.
-
-    Args:
-        numbers: In rising order.
         ranges: As ``joined`` returns them.
+        number: The number.
     """
-    out: list[Range] = []
-    at = 0
-    for number in numbers:
-        while at < len(ranges) and ranges[at][1] < number:
-            at += 1
-        if at < len(ranges) and ranges[at][0] <= number:
-            continue
-        if out and out[-1][1] == number - 1:
-            out[-1] = (out[-1][0], number)
-        else:
-            out.append((number, number))
-    return out
+    at = bisect_right(ranges, number, key=_first) - 1
+    return at >= 0 and number <= ranges[at][1]
 
 
 def overlaps(ranges: Iterable[Range], first: int, last: int) -> bool:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Fault", "FaultKind", "StreamReport", "Verdict"]
+__all__ = ["KEPT", "RANGES", "Fault", "FaultKind", "StreamReport", "Verdict"]
+
+KEPT = 1_000
+"""Elements of each list of a report at most; more are counted only."""
+
+RANGES = ("missing", "awaited", "unreadable", "unaccounted", "unproven", "removed", "antedated")
+"""Those fields of a report that are ranges of sequences."""
 
 FaultKind = Literal[
     "missing",
@@ -19,13 +26,15 @@ FaultKind = Literal[
     "quarantine",
     "recovery",
     "unreadable",
+    "vanished",
+    "shrunk",
 ]
 """What can be wrong with a stream:
 
 ================= ========================================================================================
 ``missing``       records that had reached the broker are not there
-``changed``       a record is not the one that a checkpoint, a recovery record or a later stream's opening
-                  checkpoint names: another digest, type or schema
+``changed``       a record is not the one that a checkpoint, a recovery record, a later stream's opening
+                  checkpoint or an earlier check names: another digest, type or schema
 ``conflict``      different records have the same sequence
 ``opening``       record 0 is not an opening checkpoint, or another record is one
 ``chain``         a checkpoint does not continue the one before it, lists itself, or is malformed
@@ -36,6 +45,8 @@ FaultKind = Literal[
 ``recovery``      recovery records are malformed, or contradict each other, a checkpoint or the stream's end
 ``unreadable``    records that had been accepted are on no broker, and the bytes of the journal that held them
                   cannot be read: its disk or file is damaged, or an unsynced page was lost with the power
+``vanished``      a stream that an earlier check has seen has no record any more
+``shrunk``        the last record that an earlier check has seen of a stream is not there any more
 ================= ========================================================================================
 """
 
@@ -94,9 +105,16 @@ class StreamReport:
         duplicates: How many times one of these records is there once more; harmless.
         first_sequence: The lowest sequence; -1 when there is no record.
         last_sequence: The highest sequence; -1 when there is no record.
+        last_digest: SHA-256 of the body of the record with the highest sequence, in hex; of several different
+            ones with that sequence, the lowest. None when there is no record.
+        first_timestamp_ms: Kafka timestamp of the record with the lowest sequence, milliseconds since the
+            Unix epoch; -1: there is no record, or it has none.
+        last_timestamp_ms: The same of the record with the highest sequence.
         checkpoints: How many of the records are checkpoints.
         acknowledged: Every record below this sequence had reached the broker, says a checkpoint.
         sealed_to: Every record up to this sequence is listed by an unbroken chain of checkpoints; -1: none.
+        listed_to: The last record that the last checkpoint lists, whether the chain up to it is unbroken or
+            not; -1: none.
         closed: True when there is a closing checkpoint.
         recoveries: How many recovery records speak of the stream; they stand in other streams.
         recovered_to: The last record that was readable in the journal which the process left; -1: none.
@@ -112,6 +130,9 @@ class StreamReport:
         unproven: Ranges of sequences, first and last, whose records are there, and that no checkpoint and no
             recovery record lists: whether they were changed cannot be told. An open stream ends with some; a
             closing checkpoint is not counted.
+        removed: Ranges of sequences, first and last, that are not there, and that retention may have removed,
+            or that lie before the beginning of what was read; see
+            :class:`~auditwire.verification.Horizon`. They would be missing or unreadable otherwise.
         withheld: Sequences of records that the broker refused; they are kept by the producer.
         declared_lost: How many events the producer says were refused before they were accepted.
         absent_streams: Earlier streams of the same journal path that this one names in its opening checkpoint
@@ -119,8 +140,13 @@ class StreamReport:
         antedated: Ranges of sequences, first and last, whose Kafka timestamp is more than an hour before the
             stream's opening: a clock was set meanwhile, or the records were written with another time. No
             digest covers it, and an honest clock that is set back looks the same: a note, and no fault.
+        wanted: False when sessions were asked for and no record of the stream is of one of them.
+        counts: How many sequences ``missing``, ``awaited``, ``unreadable``, ``unaccounted``, ``unproven``,
+            ``removed``, ``withheld`` and ``antedated`` stand for; only those that are not 0. Each of those
+            lists ends after 1,000 elements; what was left out is counted here.
         notes: What cannot be proven, and why; each a sentence.
-        faults: What is wrong, in the order of the sequences.
+        faults: What is wrong, in the order of the sequences; the first 1,000.
+        faults_total: How many faults there are, those that were left out too.
     """
 
     stream_id: str
@@ -131,9 +157,13 @@ class StreamReport:
     duplicates: int = 0
     first_sequence: int = -1
     last_sequence: int = -1
+    last_digest: str | None = None
+    first_timestamp_ms: int = -1
+    last_timestamp_ms: int = -1
     checkpoints: int = 0
     acknowledged: int = 0
     sealed_to: int = -1
+    listed_to: int = -1
     closed: bool = False
     recoveries: int = 0
     recovered_to: int = -1
@@ -143,16 +173,27 @@ class StreamReport:
     unreadable: list[tuple[int, int]] = field(default_factory=list)
     unaccounted: list[tuple[int, int]] = field(default_factory=list)
     unproven: list[tuple[int, int]] = field(default_factory=list)
+    removed: list[tuple[int, int]] = field(default_factory=list)
     withheld: list[int] = field(default_factory=list)
     declared_lost: int = 0
     absent_streams: list[str] = field(default_factory=list)
     antedated: list[tuple[int, int]] = field(default_factory=list)
+    wanted: bool = True
+    counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    faults_total: int = 0
+
+    def add_fault(self, fault: Fault) -> None:
+        """Take another fault, counted and put in its place; the verdict is ``fault`` then."""
+        self.verdict = "fault"
+        self.faults_total += 1
+        insort(self.faults, fault, key=lambda other: (other.sequence, other.kind))
+        del self.faults[KEPT:]
 
     def to_dict(self) -> dict[str, Any]:
         """The report in JSON's own types."""
         out = asdict(self)
-        for name in ("missing", "awaited", "unreadable", "unaccounted", "unproven", "antedated"):
+        for name in RANGES:
             out[name] = [list(ends) for ends in out[name]]
         return out

@@ -1,7 +1,4 @@
-"""What other streams say of a stream: recovery records, the ``previous`` of opening checkpoints, quarantine.
-
-In come the records that name another stream, out comes what they say together, and where they contradict each
-other. ``auditwire.stream`` and ``auditwire.events`` have the fields.
+"""What recovery records say of a stream, put together.
 
 **Recovery.** A process that is killed leaves a stream without a closing checkpoint. Whoever adopts its
 journal writes into the adopter's own stream what was found: the last readable record, and the digest of each
@@ -9,74 +6,70 @@ record since the orphan's last checkpoint. A statement that is too long for one 
 follow each other in the adopter's stream, in the order of the orphan's sequences, and each begins where the
 one before it ended. A part that begins further on says that the journal has nothing between: bytes that could
 not be read stood there. Several adopters may make statements about the same orphan; equal ones are fine.
+
+That the journal has nothing between two parts is certain only when no other part can be on its way: when the
+adopter's stream has every record from the one to the other. So this alone asks about another stream, and only
+where a statement has such a hole.
 """
 
 from __future__ import annotations
 
-import re
-import sys
+from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
-from auditwire.events import CheckpointEvent, QuarantineEvent, RecoveryEvent
-from auditwire.stream import entries_of
-from auditwire.verification.ranges import Range, joined
+from auditwire.verification.layout import Place, unpacked
+from auditwire.verification.ranges import Range, contains, joined
 from auditwire.verification.report import Fault
+from auditwire.verification.speech import RECOVERY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from auditwire.reading.record import Record
+__all__ = ["MOST_STATEMENTS", "Recovery", "Statement", "put_together"]
 
-__all__ = ["Naming", "Place", "Recovery", "Stated", "Statements", "collect", "named", "naming_of"]
+MOST_STATEMENTS = 100_000
+"""Recovery records about one stream that are looked at; a process that restarts every 5 seconds needs 6 days
+for as many. More are a fault."""
 
-_NAMING = re.compile(r"([^:]+):([0-9]{1,19}):([0-9a-f]{64})")
-
-
-class Place(NamedTuple):
-    """What is kept of a record: what it is, and where."""
-
-    digest: bytes
-    type_key: str
-    topic: str
-    partition: int
-    offset: int
-
-    @classmethod
-    def of(cls, record: Record) -> Place:
-        type_key = sys.intern(record.type_key)  # a few dozen for millions of records
-        return cls(record.digest, type_key, record.topic, record.partition, record.offset)
-
-    def __str__(self) -> str:
-        return f"{self.topic} [{self.partition}] offset {self.offset}"
+_MOST_UNREADABLE = 10_000  # ranges of bytes that are kept; a report shows five
+_SHOWN = 200  # characters of one: a range of bytes has 50
 
 
-class Stated(NamedTuple):
-    """What a recovery record lists of one record, and that recovery record."""
+class Statement(NamedTuple):
+    """One recovery record, or a part of one: what it says besides digests."""
 
-    digest: bytes
-    type_key: str
-    by: Record
-
-
-class Naming(NamedTuple):
-    """One line of ``previous``: the last readable record of an earlier stream, and who names it."""
-
-    stream_id: str
+    adopter_key: bytes
     sequence: int
     digest: bytes
-    by: str
+    adopter: str
+    place: Place
+    first: int
+    entries: int
+    last_sequence: int
+    unreadable: list[str]
+    machine_restarted: bool
+    error: str | None
 
-
-def naming_of(text: str, by: str = "") -> Naming | None:
-    """``stream:sequence:digest`` taken apart; None when it is not that.
-
-    Args:
-        text: A line of ``previous``.
-        by: The checkpoint that it stands in, in words.
-    """
-    match = _NAMING.fullmatch(text)
-    return match and Naming(match[1], int(match[2]), bytes.fromhex(match[3]), by)
+    @classmethod
+    def of(cls, payload: bytes) -> Statement:
+        """Of a claim's payload."""
+        key, sequence, digest = RECOVERY.unpack_from(payload)
+        adopter, topic, partition, offset, *rest = unpacked(payload[RECOVERY.size :])
+        first, entries, last_sequence, unreadable, machine_restarted, error = rest
+        return cls(
+            adopter_key=key,
+            sequence=sequence,
+            digest=digest,
+            adopter=adopter,
+            place=Place(topic, partition, offset),
+            first=first,
+            entries=entries,
+            last_sequence=last_sequence,
+            unreadable=unreadable,
+            machine_restarted=machine_restarted,
+            error=error,
+        )
 
 
 @dataclass(slots=True)
@@ -86,24 +79,20 @@ class Recovery:
     Attributes:
         count: How many recovery records there are; 0: the stream was not recovered.
         last_sequence: The last readable record of the journal; -1: none.
-        stated: Sequence -> what is listed of the record.
         runs: The ranges that are listed, joined.
         holes: Ranges that the journal had not: an adopter's statement goes on behind them, and no part of it
             can be on its way.
         unreadable: Ranges of bytes that could not be read, ``segment:from-to``, each once, in order.
         machine_restarted: True when the machine was restarted since the stream was last written.
-        disputed: Sequences of which two recovery records list different digests or types.
-        faults: Recovery records that are malformed or contradict each other.
+        faults: Recovery records that are malformed.
     """
 
     count: int = 0
     last_sequence: int = -1
-    stated: dict[int, Stated] = field(default_factory=dict)
     runs: list[Range] = field(default_factory=list)
     holes: list[Range] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     machine_restarted: bool = False
-    disputed: set[int] = field(default_factory=set)
     faults: list[Fault] = field(default_factory=list)
 
     @property
@@ -116,132 +105,78 @@ class Recovery:
 
         That is: the journal goes on behind it, but does not list it, or had bytes that could not be read.
         """
-        if sequence in self.stated or sequence > self.last_sequence:
+        if sequence > self.last_sequence or contains(self.runs, sequence):
             return False
         between = bool(self.runs) and self.runs[0][0] < sequence < self.runs[-1][1]
         return between or bool(self.unreadable)
 
-    def add(self, record: Record) -> Range | None:
-        """Take one recovery record; the range that it lists is returned, None when it lists nothing."""
-        event = cast("RecoveryEvent", record.event)
-        first, last = event.first_sequence, event.first_sequence + len(event.entries) - 1
-        try:
-            if event.entries and not 0 <= first <= last <= event.last_sequence:
-                raise ValueError(  # noqa: TRY301 - entries_of raises it for what is wrong with one entry
-                    f"it lists records {first} to {last}, and the last readable one is {event.last_sequence}"
-                )
-            listed = list(entries_of(event))
-        except ValueError as error:
-            self._fault(record, max(0, first), f"recovery record {named(record)} is malformed: {error}")
-            return None
+    def add(self, said: Statement) -> bool:
+        """Take one recovery record; False when it is malformed."""
+        if said.error is not None:
+            message = f"recovery record {said.sequence} of stream {said.adopter} is malformed: {said.error}"
+            self._fault(said, max(0, said.first), message)
+            return False
         self.count += 1
-        self.last_sequence = max(self.last_sequence, event.last_sequence)
-        self.machine_restarted |= event.machine_restarted
-        self.unreadable = sorted({*self.unreadable, *event.unreadable})
-        self._compare(record, listed)
-        return (first, last) if listed else None
+        self.last_sequence = max(self.last_sequence, said.last_sequence)
+        self.machine_restarted |= said.machine_restarted
+        for text in said.unreadable:
+            short = text[:_SHOWN]
+            at = bisect_left(self.unreadable, short)
+            if self.unreadable[at : at + 1] != [short]:
+                self.unreadable.insert(at, short)
+                del self.unreadable[_MOST_UNREADABLE:]
+        return True
 
-    def _compare(self, record: Record, listed: list[tuple[int, str, bytes]]) -> None:
-        """One fault for all that two recovery records say differently: there may be thousands."""
-        differing: list[tuple[int, Stated, Stated]] = []
-        for number, type_key, digest in listed:
-            stated = Stated(digest, type_key, record)
-            other = self.stated.setdefault(number, stated)
-            if other[:2] != stated[:2]:
-                differing.append((number, other, stated))
-        if differing:
-            number, other, stated = differing[0]
-            self.disputed.update(number for number, _, _ in differing)
-            message = (
-                f"recovery records {named(other.by)} and {named(record)} list different digests or types for "
-                f"{len(differing)} records, from {number} on"
-            )
-            self._fault(record, number, message, other.digest.hex(), stated.digest.hex())
+    def refuse(self, said: Statement) -> None:
+        """Say that there are more recovery records than are looked at."""
+        self._fault(
+            said,
+            0,
+            f"more than {MOST_STATEMENTS} recovery records speak of the stream: the others were not read",
+        )
 
-    def _fault(
-        self,
-        record: Record,
-        sequence: int,
-        message: str,
-        expected: str | None = None,
-        found: str | None = None,
-    ) -> None:
+    def _fault(self, said: Statement, sequence: int, message: str) -> None:
         self.faults.append(
             Fault(
                 kind="recovery",
                 sequence=sequence,
                 message=message,
-                topic=record.topic,
-                partition=record.partition,
-                offset=record.offset,
-                expected=expected,
-                found=found,
+                topic=said.place.topic,
+                partition=said.place.partition,
+                offset=said.place.offset,
             )
         )
 
 
-class Statements:
-    """What is said of one stream by records that name it; most of them stand in other streams."""
+def put_together(statements: Iterable[Statement], has_all: Callable[[str, int, int], bool]) -> Recovery:
+    """All recovery records about a stream together.
 
-    __slots__ = ("_recoveries", "namings", "quarantined")
-
-    def __init__(self) -> None:
-        self.quarantined: list[tuple[QuarantineEvent, Place]] = []
-        self.namings: list[Naming] = []
-        self._recoveries: dict[tuple[str, int, bytes], Record] = {}
-
-    def add_recovery(self, record: Record) -> None:
-        """Take a recovery record; the same one may come several times."""
-        self._recoveries[record.stream_id, record.sequence, record.digest] = record
-
-    @property
-    def named_to(self) -> int:
-        """The highest sequence that an opening checkpoint names; -1 when none names this stream."""
-        return max((naming.sequence for naming in self.namings), default=-1)
-
-    def recovery(self, has_all: Callable[[str, int, int], bool]) -> Recovery:
-        """All recovery records together.
-
-        Args:
-            has_all: Whether every record of a stream between two sequences is there: only then is it certain
-                that no part of a statement is on its way.
-        """
-        out = Recovery()
-        runs: list[Range] = []
-        holes: list[Range] = []
-        before: tuple[Record, int] | None = None  # the adopter's last part, and the sequence it ended with
-        for _, record in sorted(self._recoveries.items()):
-            listed = out.add(record)
-            if before is not None and before[0].stream_id != record.stream_id:
-                before = None
-            if listed is None:
-                continue
-            if before is not None and listed[0] > before[1] + 1:
-                part, end = before
-                if has_all(record.stream_id, part.sequence, record.sequence):
-                    holes.append((end + 1, listed[0] - 1))
-            runs.append(listed)
-            before = record, listed[1]
-        out.runs = joined(runs)
-        out.holes = joined(holes)
-        return out
-
-
-def collect(record: Record, statements: dict[str, Statements]) -> None:
-    """Sort what a record says of other streams to those streams."""
-    event = record.event
-    if isinstance(event, RecoveryEvent):
-        statements.setdefault(event.orphan_stream, Statements()).add_recovery(record)
-    elif isinstance(event, QuarantineEvent):
-        # it may stand in another stream: that of whoever adopted an ended process's journal
-        about = statements.setdefault(event.quarantined_stream, Statements())
-        about.quarantined.append((event, Place.of(record)))
-    elif isinstance(event, CheckpointEvent):
-        for text in event.previous:
-            naming = naming_of(text, named(record))
-            if naming is not None:
-                statements.setdefault(naming.stream_id, Statements()).namings.append(naming)
-
-
-def named(record: Record) -> str:
-    return f"{record.sequence} of stream {record.stream_id}"
+    Args:
+        statements: In the order of the adopters and their sequences; the same one may come several times.
+        has_all: Whether every record of a stream from a sequence to before another is there.
+    """
+    out = Recovery()
+    runs: list[Range] = []
+    holes: list[Range] = []
+    before: Statement | None = None  # the adopter's last part that lists something
+    last: Statement | None = None
+    for number, said in enumerate(statements):
+        if last is not None and last[:3] == said[:3]:
+            continue
+        last = said
+        if number >= MOST_STATEMENTS:
+            out.refuse(said)
+            break
+        if before is not None and before.adopter_key != said.adopter_key:
+            before = None
+        if not out.add(said) or not said.entries:
+            continue
+        if before is not None:
+            end = before.first + before.entries
+            if said.first > end and has_all(said.adopter, before.sequence, said.sequence):
+                holes.append((end, said.first - 1))
+        runs.append((said.first, said.first + said.entries - 1))
+        before = said
+    out.runs = joined(runs)
+    out.holes = joined(holes)
+    return out

@@ -67,9 +67,13 @@ def test_a_killed_process_leaves_a_recovered_stream_when_its_journal_was_deliver
         records=12,
         first_sequence=0,
         last_sequence=11,
+        last_digest=orphan.records[11].digest.hex(),
+        first_timestamp_ms=orphan.records[0].timestamp_ms,
+        last_timestamp_ms=orphan.records[11].timestamp_ms,
         checkpoints=2,
         acknowledged=6,
         sealed_to=5,
+        listed_to=5,
         recoveries=1,
         recovered_to=11,
     )

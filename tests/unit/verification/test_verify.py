@@ -48,9 +48,13 @@ def test_a_closed_stream_is_complete_in_either_framing(framing: str) -> None:
         records=8,
         first_sequence=0,
         last_sequence=7,
+        last_digest=stream.records[7].digest.hex(),
+        first_timestamp_ms=stream.records[0].timestamp_ms,
+        last_timestamp_ms=stream.records[7].timestamp_ms,
         checkpoints=3,
         acknowledged=7,
         sealed_to=6,
+        listed_to=6,
         closed=True,
     )
 

@@ -1,0 +1,134 @@
+"""Absent records of a stream: what their absence means, range by range."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from auditwire.verification.absence import AbsenceRule
+from auditwire.verification.notes import bytes_in_words
+from auditwire.verification.ranges import in_words
+
+if TYPE_CHECKING:
+    from auditwire.verification.findings import Findings
+    from auditwire.verification.heads import Heads
+    from auditwire.verification.horizon import Horizon
+
+__all__ = ["GapJudge"]
+
+_What = Literal["missing", "awaited", "unreadable", "unaccounted", "removed", "gone"]
+_EXPLAINED: frozenset[_What] = frozenset({"awaited", "unaccounted", "unreadable", "removed"})
+_EXCUSED: frozenset[_What] = frozenset({"missing", "unreadable", "gone"})
+
+
+class GapJudge:
+    """Takes absent ranges in rising order, joins what touches, and sorts it into the report.
+
+    Args:
+        findings: Takes what is found.
+        heads: What is known of the stream.
+        horizon: Up to where absence is excused; None: nowhere.
+        settled: True when nothing can be on its way any more.
+
+    Attributes:
+        explained_to: The highest absent sequence that explains why a checkpoint is not there; -1: none.
+        excused_last: True when the record that a state file knows may have been removed.
+    """
+
+    __slots__ = (
+        "_findings",
+        "_heads",
+        "_horizon",
+        "_pending",
+        "_rule",
+        "_settled",
+        "excused_last",
+        "explained_to",
+    )
+
+    def __init__(self, findings: Findings, heads: Heads, horizon: Horizon | None, *, settled: bool) -> None:
+        self._findings = findings
+        self._heads = heads
+        self._horizon = horizon
+        self._settled = settled
+        self._rule = AbsenceRule(
+            heads.recovery, acknowledged=heads.acknowledged, known_to=heads.known_to, settled=settled
+        )
+        self._pending: _Piece | None = None  # may still grow
+        self.explained_to = -1
+        self.excused_last = False
+
+    def absent(
+        self, first: int, last: int, below_ms: int | None, above_ms: int | None, listed: str | None
+    ) -> None:
+        """Take a range of absent sequences.
+
+        Args:
+            first: The first.
+            last: The last.
+            below_ms: Kafka timestamp of the nearest record below that is there; None: none is.
+            above_ms: The same of the nearest one above.
+            listed: The digest that is listed for the first one, in hex; None: nothing lists it.
+        """
+        excused = self._horizon is not None and self._horizon.excuses(
+            self._heads.stream_id, below_ms, above_ms
+        )
+        for absence, (start, end) in self._rule.sort((first, last)):
+            what: _What = "removed" if excused and absence in _EXCUSED else absence
+            self._take(_Piece(what, start, end, listed if start == end == first else None))
+
+    def gone(self, first: int, last: int) -> None:
+        """Take a range behind the last record that is there, up to the one that a state file knows."""
+        remembered = self._heads.remembered
+        excused = (
+            remembered is not None
+            and self._horizon is not None
+            and self._horizon.excuses(self._heads.stream_id, remembered.last_timestamp_ms, None)
+        )
+        self.excused_last |= excused
+        self._take(_Piece("removed" if excused else "gone", first, last, None))
+
+    def finish(self) -> None:
+        """Say what the last range is."""
+        if self._pending is not None:
+            self._tell(self._pending)
+            self._pending = None
+
+    def _take(self, piece: _Piece) -> None:
+        if piece.what in _EXPLAINED:
+            self.explained_to = piece.last
+        before = self._pending
+        if before is not None and before.what == piece.what and before.last == piece.first - 1:
+            piece = _Piece(piece.what, before.first, piece.last, None)
+        elif before is not None:
+            self._tell(before)
+        self._pending = piece
+
+    def _tell(self, piece: _Piece) -> None:
+        what, first, last, listed = piece
+        self._findings.range("missing" if what == "gone" else what, first, last)
+        if what == "missing":
+            verb = "is" if first == last else "are"
+            why = (
+                "nothing is on its way any more"
+                if self._settled
+                else "a checkpoint says that the broker had them"
+            )
+            message = f"{in_words(first, last)} {verb} missing: {why}"
+            self._findings.fault("missing", first, message, expected=listed)
+        elif what == "unreadable":
+            ranges = self._heads.recovery.unreadable
+            where = f" (segment:from-to {bytes_in_words(ranges)})" if ranges else ""
+            message = (
+                f"the broker does not have {in_words(first, last)}, which had been accepted: that part of "
+                f"the journal cannot be read any more{where}"
+            )
+            self._findings.fault("unreadable", first, message)
+
+
+class _Piece(NamedTuple):
+    """A range of absent sequences whose absence means the same."""
+
+    what: _What
+    first: int
+    last: int
+    listed: str | None

@@ -1,0 +1,110 @@
+"""What is said of a stream as a whole, read before its records are judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from auditwire.verification.layout import Kind, is_hashed, text_of, unpacked
+from auditwire.verification.speech import CHECKPOINT_HEAD
+from auditwire.verification.statements import Recovery, Statement, put_together
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from auditwire.verification.cursors import ClaimCursor
+
+__all__ = ["REMEMBERED", "Heads", "Remembered", "read_heads"]
+
+REMEMBERED = Struct(">Q32sqB")
+_SEQUENCE = Struct(">Q")
+
+
+class Remembered(NamedTuple):
+    """What a state file knows of a stream."""
+
+    last_sequence: int
+    digest: bytes
+    last_timestamp_ms: int
+    closed: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class Heads:
+    """What is known of a stream before its records are looked at.
+
+    Attributes:
+        stream_id: Its id.
+        wanted: Whether it has a record of a session that was asked for.
+        acknowledged: The broker had every record below this sequence, says a checkpoint that counts.
+        opened: True when record 0 is an opening checkpoint.
+        opened_ms: The time of the checkpoint that is record 0, milliseconds since the Unix epoch; None: none.
+        closing: The sequence of the first closing checkpoint.
+        trail: As in the first checkpoint.
+        service: As in the first checkpoint.
+        named_to: The highest sequence that a later stream names; -1: none does.
+        recovery: What adopters say.
+        remembered: What a state file knows.
+    """
+
+    stream_id: str
+    wanted: bool = True
+    acknowledged: int = 0
+    opened: bool = False
+    opened_ms: int | None = None
+    closing: int | None = None
+    trail: str | None = None
+    service: str | None = None
+    named_to: int = -1
+    recovery: Recovery
+    remembered: Remembered | None = None
+
+    @property
+    def known_to(self) -> int:
+        """The last record that others say the stream has; -1: none."""
+        return max(self.recovery.last_sequence, self.named_to)
+
+
+def read_heads(
+    key: bytes, claims: ClaimCursor, has_all: Callable[[str, int, int], bool], *, sessions: bool
+) -> Heads:
+    """Read a stream's heads; the cursor stands on the claims about its records then.
+
+    Args:
+        key: The stream's key.
+        claims: Its claims.
+        has_all: As for ``put_together``.
+        sessions: True when sessions were asked for.
+    """
+    names = [text.decode("utf-8", "surrogatepass") for text in claims.heads(Kind.NAME)]
+    out = Heads(
+        stream_id=names[0] if is_hashed(key) and names else text_of(key),
+        wanted=not sessions,
+        recovery=Recovery(),
+    )
+    for _ in claims.heads(Kind.WANTED):
+        out.wanted = True
+    for number, payload in enumerate(claims.heads(Kind.CHECKPOINT_HEAD)):
+        _of_checkpoint(out, payload, is_first=number == 0)
+    for payload in claims.heads(Kind.NAMED):
+        out.named_to = max(out.named_to, *_SEQUENCE.unpack(payload))
+    out.recovery = put_together(map(Statement.of, claims.heads(Kind.RECOVERY)), has_all)
+    for payload in claims.heads(Kind.REMEMBERED_HEAD):
+        out.remembered = Remembered(*REMEMBERED.unpack(payload))
+    return out
+
+
+def _of_checkpoint(out: Heads, payload: bytes, *, is_first: bool) -> None:
+    sequence, _ = CHECKPOINT_HEAD.unpack_from(payload)
+    acknowledged, reason, timestamp_us, trail, service = unpacked(payload[CHECKPOINT_HEAD.size :])
+    if is_first:
+        out.trail, out.service = trail, service
+    if sequence == 0:
+        out.opened |= reason == "open"
+        if out.opened_ms is None:
+            out.opened_ms = timestamp_us // 1_000
+    if reason == "close" and out.closing is None:
+        out.closing = sequence
+    if acknowledged is not None:
+        out.acknowledged = max(out.acknowledged, acknowledged)

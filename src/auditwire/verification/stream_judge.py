@@ -1,0 +1,338 @@
+"""The judgement of one stream, in one pass over its sequences.
+
+The pass goes from stop to stop: a sequence that a claim speaks of, or where a block of entries begins or
+ends. Between two stops the same blocks list all records, so that as many rows as there are can be compared
+with them in one comparison of bytes; only what differs is looked at record by record.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from auditwire.verification.findings import Findings
+from auditwire.verification.gaps import GapJudge
+from auditwire.verification.layout import (
+    IDENTITY,
+    MAX_SEQUENCE,
+    ROW,
+    SEQUENCE,
+    Kind,
+    Names,
+)
+from auditwire.verification.listers import Listers, place_of
+from auditwire.verification.notes import clock_notes, notes_on, size_notes
+from auditwire.verification.said import ClaimJudge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from auditwire.verification.cursors import ClaimCursor, RowCursor
+    from auditwire.verification.heads import Heads
+    from auditwire.verification.horizon import Horizon
+    from auditwire.verification.report import StreamReport
+
+__all__ = ["StreamJudge"]
+
+_DIGEST = slice(0, 32)  # of an identity, and of those payloads that begin with one
+_OPENS = (Kind.LISTED, Kind.STATED)
+
+
+class StreamJudge:
+    """Judges a stream.
+
+    Args:
+        heads: What is known of it as a whole.
+        rows: Its records.
+        claims: What is said of them; the heads have been taken.
+        names: What the codes in rows stand for.
+        horizon: As for ``judge``.
+        settled: As for ``judge``.
+        exists: Whether another stream has a record.
+    """
+
+    def __init__(
+        self,
+        heads: Heads,
+        rows: RowCursor,
+        claims: ClaimCursor,
+        *,
+        names: Names,
+        horizon: Horizon | None,
+        settled: bool,
+        exists: Callable[[str], bool],
+    ) -> None:
+        self._heads = heads
+        self._rows = rows
+        self._claims = claims
+        self._names = names
+        self._findings = Findings(heads.stream_id)
+        self._report = self._findings.report
+        self._listers = Listers(self._findings, names)
+        self._gaps = GapJudge(self._findings, heads, horizon, settled=settled)
+        self._said = ClaimJudge(heads, self._findings, self._listers, self._gaps, exists)
+        self._last: bytes | None = None  # the row of the highest record so far
+        self._late = 0  # records behind the closing checkpoint
+        self._first_late: bytes | None = None
+
+    def judge(self) -> StreamReport:
+        """The report."""
+        heads, report = self._heads, self._report
+        report.trail, report.service, report.wanted = heads.trail, heads.service, heads.wanted
+        report.acknowledged = heads.acknowledged
+        report.closed = heads.closing is not None
+        report.recoveries, report.recovered_to = heads.recovery.count, heads.recovery.last_sequence
+        report.machine_restarted = heads.recovery.machine_restarted
+        for fault in heads.recovery.faults:
+            report.add_fault(fault)
+        self._walk()
+        self._listers.finish()
+        self._gaps.finish()
+        self._judge_last()
+        self._judge_end()
+        self._judge_remembered()
+        self._judge_whole()
+        report.notes = [
+            *clock_notes(report),
+            *notes_on(report, heads.recovery.unreadable),
+            *size_notes(report),
+        ]
+        return report
+
+    # -- from stop to stop ----------------------------------------------------------------------------------
+
+    def _walk(self) -> None:
+        claims, listers = self._claims, self._listers
+        position = 0
+        while True:
+            listers.expire(position)
+            if claims.sequence == position:
+                while claims.sequence == position and claims.kind in _OPENS:
+                    kind = Kind(claims.kind)
+                    listers.open(position, kind, claims.take())
+                if claims.sequence == position:
+                    self._meet(position)
+                    position += 1
+                    continue
+            stops = [stop for stop in (claims.sequence, listers.end) if stop is not None]
+            if not stops:
+                self._stretch(position, None)
+                return
+            stop = min(stops)
+            self._stretch(position, stop)
+            position = stop
+
+    def _stretch(self, position: int, stop: int | None) -> None:
+        """Judge the sequences from a position to before a stop, None: to the end; no claim is about one."""
+        while stop is None or position < stop:
+            rows = self._rows.below(stop)
+            if not rows:
+                self._absent(position, stop, self._rows.next_row)
+                return
+            position = self._settle(position, rows)
+
+    def _settle(self, position: int, rows: Sequence[bytes]) -> int:
+        """Judge rows, and what is absent from a position to the last of them; the position behind it."""
+        first, last = _sequence(rows[0]), _sequence(rows[-1])
+        if self._is_plain(first, last, rows):
+            if first > position:
+                self._absent(position, first, rows[0])
+            self._count(rows, last - first + 1)
+            if not self._listers:
+                self._findings.range("unproven", first, last)
+        elif first == last:
+            if first > position:
+                self._absent(position, first, rows[0])
+            if not self._judge_group(first, rows):
+                self._findings.range("unproven", first, first)
+        else:
+            middle = bisect_left(rows, rows[len(rows) // 2][SEQUENCE])
+            if not middle:
+                middle = bisect_left(rows, (first + 1).to_bytes(8, "big"))
+            self._settle(position, rows[:middle])
+            self._settle(_sequence(rows[middle - 1]) + 1, rows[middle:])
+        return last + 1
+
+    def _is_plain(self, first: int, last: int, rows: Sequence[bytes]) -> bool:
+        """True when there is one row for each sequence from first to last, and that is the listed one."""
+        count = last - first + 1
+        return (
+            count == len(rows)
+            and not self._rows.drops
+            and b"".join([row[SEQUENCE] for row in rows]) == _sequences(first, count)
+            and (
+                not self._listers
+                or self._listers.agree(first, last + 1, b"".join([row[IDENTITY] for row in rows]))
+            )
+        )
+
+    def _count(self, rows: Sequence[bytes], sequences: int) -> None:
+        """Count records: rows in order, with all that has one of so many sequences."""
+        report = self._report
+        if not report.records:
+            report.first_sequence = _sequence(rows[0])
+            report.first_timestamp_ms = _timestamp(rows[0])
+            if report.first_sequence == 0 and not self._heads.opened:
+                self._misses_opening(rows[0])
+        report.records += sequences
+        self._last = rows[-1]
+        closing = self._heads.closing
+        if closing is not None and _sequence(rows[-1]) > closing:
+            self._late += sequences
+            self._first_late = self._first_late or rows[0]
+
+    def _judge_group(self, sequence: int, rows: Sequence[bytes]) -> bool:
+        """Judge the rows of one sequence; True when something lists it."""
+        variants = [rows[0]]
+        for row in rows:  # equal ones stand together
+            if row[IDENTITY] != variants[-1][IDENTITY]:
+                variants.append(row)
+        equal, more = self._rows.dropped(sequence)
+        self._report.duplicates += len(rows) - len(variants) + equal
+        self._count(variants[:1], 1)
+        for other in variants[1:]:
+            self._conflict(sequence, variants[0], other)
+        if more:
+            message = f"record {sequence} is there in {more} more ways, each different"
+            self._findings.fault("conflict", sequence, message, place_of(variants[0], self._names))
+        return self._listers.compare(sequence, variants)
+
+    def _conflict(self, sequence: int, one: bytes, other: bytes) -> None:
+        first, second = place_of(one, self._names), place_of(other, self._names)
+        message = f"record {sequence} is there twice, and not the same: {first} and {second}"
+        digests = (row[IDENTITY][_DIGEST].hex() for row in (one, other))
+        self._findings.fault("conflict", sequence, message, second, *digests)
+
+    def _absent(self, first: int, stop: int | None, above: bytes | None) -> None:
+        """Judge absent sequences from the first to before a stop; None: to where the stream should end.
+
+        Args:
+            first: The first.
+            stop: The one behind the last.
+            above: The row of the next record that is there; None: there are no more.
+        """
+        last = MAX_SEQUENCE if stop is None else stop - 1
+        if above is None:
+            end = self._end()
+            remembered = self._heads.remembered
+            if remembered is not None and max(end + 1, first) <= min(last, remembered.last_sequence):
+                gone = max(end + 1, first), min(last, remembered.last_sequence)
+            else:
+                gone = None
+            last = min(last, end)
+        else:
+            gone = None
+        if first <= last:
+            self._listers.compare_absent(first, last + 1)
+            digest = self._listers.listed(first)
+            self._gaps.absent(
+                first,
+                last,
+                None if self._last is None else _timestamp(self._last),
+                None if above is None else _timestamp(above),
+                None if digest is None else digest.hex(),
+            )
+        if gone is not None:
+            self._gaps.gone(*gone)
+
+    def _end(self) -> int:
+        """The last sequence that there should be, once there are no more rows."""
+        last = -1 if self._last is None else _sequence(self._last)
+        return last if self._heads.closing is not None else max(last, self._heads.known_to)
+
+    # -- one sequence of which something is said -------------------------------------------------------------
+
+    def _meet(self, sequence: int) -> None:
+        rows = self._rows.below(sequence + 1)
+        listed = bool(rows) and self._judge_group(sequence, rows)
+        said = self._said.hear(sequence, rows, self._claims)
+        if rows:
+            if not (listed or said.proven):
+                self._findings.range("unproven", sequence, sequence)
+        elif said.withheld:
+            self._findings.withhold(sequence)
+            self._gaps.explained_to = sequence
+        else:
+            self._absent(sequence, sequence + 1, self._rows.next_row)
+
+    # -- all of them together --------------------------------------------------------------------------------
+
+    def _misses_opening(self, row: bytes) -> None:
+        message = "record 0 is not an opening checkpoint"
+        is_type = self._names.type_key(row[IDENTITY][32:])
+        self._findings.fault("opening", 0, message, place_of(row, self._names), "checkpoint", is_type)
+
+    def _judge_last(self) -> None:
+        report, row = self._report, self._last
+        if row is not None:
+            report.last_sequence = _sequence(row)
+            report.last_timestamp_ms = _timestamp(row)
+            report.last_digest = row[IDENTITY][_DIGEST].hex()
+
+    def _judge_end(self) -> None:
+        """Whether anything comes after the closing checkpoint."""
+        closing, known_to = self._heads.closing, self._heads.known_to
+        if closing is None:
+            return
+        if self._first_late is not None:
+            first = _sequence(self._first_late)
+            message = f"{self._late} records, from {first} on, come after the closing checkpoint {closing}"
+            self._findings.fault("after_close", first, message, place_of(self._first_late, self._names))
+        if known_to > self._report.last_sequence:
+            message = (
+                f"another stream says that this one goes on to record {known_to}, behind its closing "
+                f"checkpoint {closing}"
+            )
+            self._findings.fault("recovery", known_to, message)
+
+    def _judge_remembered(self) -> None:
+        """Whether what an earlier check has seen is still there."""
+        known = self._heads.remembered
+        if known is None or self._gaps.excused_last:
+            return
+        report, last = self._report, known.last_sequence
+        if not report.records:
+            message = f"the stream is gone: an earlier check saw its records up to {last}"
+            self._findings.fault("vanished", 0, message, expected=known.digest.hex())
+        elif last > report.last_sequence:
+            message = (
+                f"the stream ends with record {report.last_sequence}: an earlier check saw record {last}"
+            )
+            self._findings.fault("shrunk", last, message, expected=known.digest.hex())
+
+    def _judge_whole(self) -> None:
+        report = self._report
+        whole = report.first_sequence == 0 and not (
+            report.missing
+            or report.awaited
+            or report.unreadable
+            or report.unaccounted
+            or report.removed
+            or report.withheld
+            or report.absent_streams
+        )
+        if report.faults or not whole:
+            return
+        if report.closed and report.sealed_to == report.last_sequence - 1:
+            report.verdict = "complete"
+        elif report.recoveries and not (report.closed or report.unproven or self._heads.recovery.unreadable):
+            report.verdict = "recovered"
+
+
+def _sequence(row: bytes) -> int:
+    return int.from_bytes(row[SEQUENCE], "big")
+
+
+def _timestamp(row: bytes) -> int:
+    timestamp: int = ROW.unpack(row)[6]
+    return timestamp
+
+
+def _sequences(first: int, count: int) -> bytes:
+    """So many sequences as they stand in rows."""
+    numbers = array("Q", range(first, first + count))
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers.tobytes()
