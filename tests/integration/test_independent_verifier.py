@@ -186,7 +186,16 @@ def ours(messages: list[Stored], *, settled: bool) -> list[dict[str, Any]]:
 
 
 def theirs(verifier: Path, broker: Broker, prefix: str, *, settled: bool) -> tuple[int, list[dict[str, Any]]]:
-    command = [verifier, "-avro", ROOT / "avro", "-bootstrap", broker.bootstrap, "-prefix", prefix, "-json"]
+    command: list[str | Path] = [
+        verifier,
+        "-avro",
+        ROOT / "avro",
+        "-bootstrap",
+        broker.bootstrap,
+        "-prefix",
+        prefix,
+        "-json",
+    ]
     done = subprocess.run(
         [*command, f"-settled={str(settled).lower()}"],
         capture_output=True,
