@@ -164,7 +164,7 @@ def checkpoints(base: Base) -> None:
         bad = Stream(m, f"entry{number}-").turns(1)
         event = bad.draft(acknowledged=0)
         event.entries[1] = entry
-        there = expect(A, "fault", 3, to=2, sealed=1, ack=0, unproven=[[2, 2]], faults=[("chain", 2)])
+        there = expect(A, "fault", 3, to=2, sealed=1, ack=0, unproven=[[1, 2]], faults=[("chain", 2)])
         case(f"a checkpoint with an entry of {name}", "11", bad.add(event).names, there)
     own = Stream(m, "own").turns(1)
     event = own.draft(acknowledged=0)

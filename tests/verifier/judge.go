@@ -611,7 +611,9 @@ func listedTo(r *record) int64 {
 func (c *court) prove() {
 	s, listed := c.stream, append([]span{}, c.runs...)
 	for _, r := range c.checkpoints {
-		listed = append(listed, span{r.number("first_sequence"), min(listedTo(r), r.sequence-1)})
+		items, _ := r.items()
+		first := r.number("first_sequence")
+		listed = append(listed, span{first, min(first+int64(len(items)), r.sequence) - 1})
 		if r.text("reason") == "close" {
 			listed = append(listed, span{r.sequence, r.sequence})
 		}

@@ -16,12 +16,12 @@ import pytest
 from auditwire.errors import DecodingError
 from auditwire.events import ALL_TYPES
 from auditwire.stream import type_key, unpack_entry
-from auditwire.verification import check_streams
-from auditwire.wire import decode, headers, schema_for, source, topic_name, traceparent
+from auditwire.verification import FactWriter, Horizon, check_streams, judge
+from auditwire.wire import decode, envelope, headers, schema_for, source, topic_name, traceparent
 from support.stored import Stored, as_record
 
 if TYPE_CHECKING:
-    from auditwire.reading import Record
+    from auditwire.verification import StreamReport
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "tests" / "vectors"
@@ -66,26 +66,13 @@ def reason_of(value: bytes | None, event_type: str | None) -> str | None:
     return None
 
 
-def read(trail: dict[str, Any]) -> tuple[list[Record], dict[str, int]]:
-    """The records of a trail, and its values that are none, by reason."""
-    types = types_of_topics(trail)
-    records, problems = [], Counter[str]()
-    for message in map(stored, trail["records"]):
-        reason = reason_of(message.value, types.get(message.topic))
-        if reason is None:
-            records.append(as_record(message))
-        else:
-            problems[reason] += 1
-    return records, dict(problems)
-
-
 def expected(stream: dict[str, Any]) -> dict[str, Any]:
     return {**VECTORS["defaults"], **stream}
 
 
 def comparable(report: dict[str, Any], names: dict[str, Any]) -> dict[str, Any]:
     """Those fields of a report that the vectors have, faults as kinds and sequences."""
-    out = {name: report.get(name, []) for name in names}
+    out = {name: report[name] for name in names}
     out["faults"] = sorted({(fault["kind"], fault["sequence"]) for fault in report["faults"]})
     out["faults"] = [list(fault) for fault in out["faults"]]
     return out
@@ -162,15 +149,71 @@ def test_a_value_is_no_record_for_this_reason(case: dict[str, Any]) -> None:
 # -- trails -------------------------------------------------------------------------------------------------
 
 
+class Fetched:
+    """A message as the client gives it."""
+
+    def __init__(self, stored: Stored) -> None:
+        self._stored = stored
+
+    def value(self) -> bytes | None:
+        return self._stored.value
+
+    def key(self) -> bytes | None:
+        return self._stored.key
+
+    def headers(self) -> list[tuple[str, bytes | None]] | None:
+        return self._stored.headers or None
+
+    def topic(self) -> str:
+        return self._stored.topic
+
+    def partition(self) -> int:
+        return self._stored.partition
+
+    def offset(self) -> int:
+        return self._stored.offset
+
+    def timestamp(self) -> tuple[int, int]:
+        created, none = 1, 0
+        return created if self._stored.timestamp_ms >= 0 else none, self._stored.timestamp_ms
+
+
+def assert_as_expected(trail: dict[str, Any], reports: list[StreamReport]) -> None:
+    reports = sorted(reports, key=lambda report: report.stream_id)
+    wanted = [expected(stream) for stream in trail["streams"]]
+    assert [report.stream_id for report in reports] == [stream["stream_id"] for stream in wanted]
+    assert [
+        comparable(report.to_dict(), names) for report, names in zip(reports, wanted, strict=True)
+    ] == wanted
+
+
+@pytest.mark.parametrize("trail", VECTORS["trails"], ids=named)
+def test_a_trail_has_these_reports(trail: dict[str, Any], tmp_path: Path) -> None:
+    types, ends, problems = types_of_topics(trail), trail.get("first_ends", {}), Counter[str]()
+    with FactWriter(tmp_path, topics=trail.get("topics")) as writer:
+        for message in map(stored, trail["records"]):
+            reason = reason_of(message.value, types.get(message.topic))
+            if reason is None:
+                end = ends.get(f"{message.topic}/{message.partition}")
+                found = envelope(message.value, event_type=types.get(message.topic))
+                writer.add(Fetched(message), found, counted=end is None or message.offset < end)
+            else:
+                problems[reason] += 1
+        runs = writer.close()
+    assert problems == Counter(trail.get("undecodable", {}))
+    horizon = Horizon(trail["horizon_ms"]) if "horizon_ms" in trail else None
+    assert_as_expected(trail, list(judge(runs, settled=trail.get("settled", False), horizon=horizon)))
+
+
 @pytest.mark.parametrize(
     "trail", [t for t in VECTORS["trails"] if not {"horizon_ms", "first_ends"} & t.keys()], ids=named
 )
-def test_a_trail_has_these_reports(trail: dict[str, Any]) -> None:
-    records, problems = read(trail)
-    assert problems == trail.get("undecodable", {})
+def test_records_that_a_program_holds_have_these_reports(trail: dict[str, Any]) -> None:
+    types = types_of_topics(trail)
+    records = [
+        as_record(message)
+        for message in map(stored, trail["records"])
+        if reason_of(message.value, types.get(message.topic)) is None
+    ]
     reports = check_streams(records, topics=trail.get("topics"), settled=trail.get("settled", False))
-    wanted = [expected(stream) for stream in trail["streams"]]
-    assert [
-        comparable(report.to_dict(), names) for report, names in zip(reports, wanted, strict=False)
-    ] == wanted
-    assert len(reports) == len(wanted)
+    assert_as_expected(trail, reports)
