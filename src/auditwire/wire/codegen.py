@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import struct
 from dataclasses import fields
-from functools import cache
+from functools import cache, partial
 from keyword import iskeyword
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 from auditwire.errors import DecodingError
 from auditwire.events import ALL_TYPES
@@ -31,17 +31,20 @@ from auditwire.wire import interpreter
 from auditwire.wire.interpreter import SKIPPED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from auditwire.events import AuditEvent
     from auditwire.wire.decoded import Decoded, Envelope
     from auditwire.wire.framing import Framing
     from auditwire.wire.schemas import Field, Schema
 
-__all__ = ["REFUSALS", "Inexpressible", "Readers", "decoder_source", "readers_of"]
+__all__ = ["REFUSALS", "Generated", "Inexpressible", "Readers", "decoder_source", "readers_of"]
 
-REFUSALS = (IndexError, ValueError, struct.error, DecodingError)
-"""What a generated decoder may raise instead of an answer; ValueError is text that is not UTF-8."""
+_Read_co = TypeVar("_Read_co", covariant=True)
+
+REFUSALS = (IndexError, ValueError, RecursionError, struct.error, DecodingError)
+"""What a generated function may raise instead of an answer; ValueError is for bytes that are no text, or a
+text that is no JSON."""
 
 _ENVELOPE = (
     ("event_id", "string", False),
@@ -60,17 +63,24 @@ _ENVELOPE = (
     ("stream_id", "string", False),
     ("sequence", "long", False),
 )
+_BEGINNING = 3
 _USUAL = slice(6, 13)
-_TAKEN = frozenset({"at", "branch", "decoded", "envelope", "event", "framing", "size", "value"})
+_LOCALS = frozenset({"at", "branch", "decoded", "envelope", "event", "framing", "known", "step", "value"})
+_GLOBALS = frozenset(
+    {"array", "beginning", "double", "json_object", "long", "new", "skip", "string", "word"}
+    | {"BOOLEAN", "FINGERPRINT", "SKIP", "Decoded", "Envelope"}
+)
 
 _HEADER = '''"""Decoder of {name}, version {version}, made from its schema."""
 
+from struct import Struct
+
 from auditwire.events import {cls}
 from auditwire.wire.decoded import Decoded, Envelope
-from auditwire.wire.interpreter import read_metadata
-from auditwire.wire.primitives import BOOLEAN, SKIP, array, double, long, skip, string, word
+from auditwire.wire.primitives import BOOLEAN, SKIP, array, double, json_object, long, skip, string, word
 
 FINGERPRINT = bytes.fromhex("{fingerprint}")
+beginning = Struct("<B36s{known}sQ").unpack_from
 new = object.__new__
 '''
 
@@ -79,16 +89,23 @@ class Inexpressible(ValueError):  # noqa: N818 - says what the schema is; the in
     """A schema that no decoder is generated for."""
 
 
+class Generated(Protocol[_Read_co]):
+    """Takes the value, where the body begins in it, and the framing."""
+
+    def __call__(self, value: bytes, at: int, framing: Framing, /) -> _Read_co | None:
+        """What was read, or None or one of :data:`REFUSALS` for what the interpreter must look at."""
+
+
 class Readers(NamedTuple):
-    """The two functions of a schema. Both take the value, where the body begins in it, and the framing.
+    """The two functions of a schema.
 
     Attributes:
-        decode: Reads the whole record. May refuse, by None or one of :data:`REFUSALS`.
-        envelope: Reads the envelope, in the same way.
+        decode: Reads the whole record.
+        envelope: Reads the envelope alone.
     """
 
-    decode: Callable[[bytes, int, Framing], Decoded | None]
-    envelope: Callable[[bytes, int, Framing], Envelope | None]
+    decode: Generated[Decoded]
+    envelope: Generated[Envelope]
 
 
 @cache
@@ -97,10 +114,7 @@ def readers_of(schema: Schema) -> Readers:
     try:
         source = decoder_source(schema)
     except Inexpressible:
-        return Readers(
-            lambda value, at, framing: interpreter.read(schema, value, at, framing),
-            lambda value, at, framing: interpreter.read_envelope(schema, value, at, framing),
-        )
+        return Readers(partial(interpreter.read, schema), partial(interpreter.read_envelope, schema))
     namespace: dict[str, object] = {"__name__": f"auditwire.wire.decoder_of_{schema.event_type}"}
     # our own text, in which names were checked to be names
     exec(compile(source, f"<decoder of {schema.name} {schema.version}>", "exec"), namespace)  # noqa: S102
@@ -118,12 +132,16 @@ def decoder_source(schema: Schema) -> str:
     if tuple((f.name, f.type, f.nullable) for f in schema.fields[: len(_ENVELOPE)]) != _ENVELOPE:
         raise Inexpressible(f"{schema.name}: the fields do not begin with the envelope")
     for name in (f.name for f in schema.fields):
-        if name in _TAKEN or iskeyword(name) or not name.isidentifier():
+        if name in _LOCALS | _GLOBALS or iskeyword(name) or not name.isidentifier():
             raise Inexpressible(f"{schema.name}: no variable can have the name {name!r}")
     cls = ALL_TYPES[schema.event_type]
     lines = [
         *_HEADER.format(
-            name=schema.name, version=schema.version, cls=cls.__name__, fingerprint=schema.fingerprint.hex()
+            name=schema.name,
+            version=schema.version,
+            cls=cls.__name__,
+            fingerprint=schema.fingerprint.hex(),
+            known=len(_encoded(schema.event_type)),
         ).splitlines(),
         *_decode_lines(schema, cls),
         *_envelope_lines(schema, cls),
@@ -140,7 +158,7 @@ def _decode_lines(schema: Schema, cls: type[AuditEvent]) -> Iterator[str]:
     )
     given = {f.name for f in schema.fields} - {"event_type", "stream_id", "sequence"}
     values = {"timestamp_us" if name == "timestamp" else name: name for name in given}
-    values["metadata"] = '{} if metadata == "{}" else read_metadata(metadata)'
+    values["metadata"] = '{} if metadata == "{}" else json_object(metadata)'
     own = [f.name for f in fields(cls)]
     if set(own) == values.keys() and not hasattr(cls, "__post_init__"):
         yield f"    event = new({cls.__name__})"
@@ -186,7 +204,11 @@ def _field_lines(
     schema: Schema, cls: type[AuditEvent], some: tuple[Field, ...], skipped: frozenset[str]
 ) -> Iterator[str]:
     """The fields one after the other; those that are mostly as usual, first all at once."""
-    for field in some[: _USUAL.start]:
+    yield from _beginning(_encoded(schema.event_type))
+    yield "else:"
+    for field in some[:_BEGINNING]:
+        yield from _indented(_one(schema, field, skipped))
+    for field in some[_BEGINNING : _USUAL.start]:
         yield from _one(schema, field, skipped)
     yield from _together(cls, some[_USUAL], skipped)
     yield "else:"
@@ -194,6 +216,15 @@ def _field_lines(
         yield from _indented(_one(schema, field, skipped))
     for field in some[_USUAL.stop :]:
         yield from _one(schema, field, skipped)
+
+
+def _beginning(known: bytes) -> Iterator[str]:
+    """An id of 36 characters, the type and a time of eight bytes: four values out of one call."""
+    yield "step, event_id, known, timestamp = beginning(value, at)"
+    yield f"if step == 72 and known == {known!r} and {_EIGHT_BYTES}:"
+    yield "    event_id = event_id.decode()"
+    yield from _indented(_MICROS)
+    yield f"    at += {37 + len(known) + 8}"
 
 
 def _together(cls: type[AuditEvent], usual: tuple[Field, ...], skipped: frozenset[str]) -> Iterator[str]:
@@ -215,7 +246,7 @@ def _one(schema: Schema, field: Field, skipped: frozenset[str]) -> Iterator[str]
     if field.name == "event_type":
         yield from _known(_encoded(schema.event_type))
     elif field.name == "timestamp":
-        yield from _MICROS
+        yield from _TIMESTAMP
     else:
         lines = _SKIPPED if field.name in skipped else _TYPED[field.type]
         lines = tuple(line.format(name=field.name) for line in lines)
@@ -250,9 +281,9 @@ def _encoded(text: str) -> bytes:
 
 _TYPED = {
     "string": (
-        "size = SKIP[value[at]]",
-        "if size:",
-        "    {name} = value[at + 1 : (at := at + size)].decode()",
+        "step = SKIP[value[at]]",
+        "if step:",
+        "    {name} = value[at + 1 : (at := at + step)].decode()",
         "else:",
         "    {name}, at = string(value, at)",
     ),
@@ -270,19 +301,23 @@ _TYPED = {
 }
 
 _SKIPPED = (
-    "size = SKIP[value[at]]",
-    "at = at + size if size else skip(value, at)",
+    "step = SKIP[value[at]]",
+    "at = at + step if step else skip(value, at)",
 )
 
 # Eight bytes, all but the last with the top bit set, and the lowest bit of the first clear: a long of eight
 # bytes that is not negative, as the time is from 1978 to 3111. Its groups of seven bits are put together two
 # by two, with the top bits still in, which are then taken off in one.
+_EIGHT_BYTES = "timestamp & 0x8080808080808081 == 0x0080808080808080"
 _MICROS = (
+    "timestamp -= (timestamp >> 8 & 0x00FF00FF00FF00FF) * 0x80",
+    "timestamp -= (timestamp >> 16 & 0x0000FFFF0000FFFF) * 0xC000",
+    "timestamp = (timestamp & 0xFFFFFFFF) + (timestamp >> 32 << 28) - 0x2040810204080 >> 1",
+)
+_TIMESTAMP = (
     "(timestamp,) = word(value, at)",
-    "if timestamp & 0x8080808080808081 == 0x0080808080808080:",
-    "    timestamp -= (timestamp >> 8 & 0x00FF00FF00FF00FF) * 0x80",
-    "    timestamp -= (timestamp >> 16 & 0x0000FFFF0000FFFF) * 0xC000",
-    "    timestamp = (timestamp & 0xFFFFFFFF) + (timestamp >> 32 << 28) - 0x2040810204080 >> 1",
+    f"if {_EIGHT_BYTES}:",
+    *(f"    {line}" for line in _MICROS),
     "    at += 8",
     "else:",
     "    timestamp, at = long(value, at)",

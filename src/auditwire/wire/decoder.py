@@ -14,7 +14,7 @@ from typing import cast
 from auditwire.errors import DecodingError
 from auditwire.events import ALL_TYPES
 from auditwire.wire import interpreter
-from auditwire.wire.codegen import REFUSALS, Readers, readers_of
+from auditwire.wire.codegen import REFUSALS, Generated, readers_of
 from auditwire.wire.decoded import Decoded, Envelope
 from auditwire.wire.framing import HEADER_BYTES, MAX_VALUE, split
 from auditwire.wire.interpreter import read_string
@@ -25,8 +25,9 @@ __all__ = ["decode", "envelope"]
 _SINGLE_OBJECT = HEADER_BYTES["single-object"]
 _CONFLUENT = HEADER_BYTES["confluent"]
 
-# The ten bytes of a single-object header -> the functions of its schema; filled with what was met.
-_readers: dict[bytes, Readers] = {}
+# The ten bytes of a single-object header -> the reader generated for its schema; filled with what was met.
+_decoders: dict[bytes, Generated[Decoded]] = {}
+_envelopes: dict[bytes, Generated[Envelope]] = {}
 
 
 def decode(value: bytes | None, *, event_type: str | None = None) -> Decoded:
@@ -45,10 +46,10 @@ def decode(value: bytes | None, *, event_type: str | None = None) -> Decoded:
         SchemaError: The schemas are missing from the installation.
     """
     if value is not None and len(value) <= MAX_VALUE:
-        readers = _readers.get(value[:_SINGLE_OBJECT])
-        if readers is not None:
+        read = _decoders.get(value[:_SINGLE_OBJECT])
+        if read is not None:
             try:
-                found = readers.decode(value, _SINGLE_OBJECT, "single-object")
+                found = read(value, _SINGLE_OBJECT, "single-object")
             except REFUSALS:
                 found = None
             if found is not None:
@@ -76,10 +77,10 @@ def envelope(value: bytes | None, *, event_type: str | None = None) -> Envelope:
         SchemaError: The schemas are missing from the installation.
     """
     if value is not None and len(value) <= MAX_VALUE:
-        readers = _readers.get(value[:_SINGLE_OBJECT])
-        if readers is not None:
+        read = _envelopes.get(value[:_SINGLE_OBJECT])
+        if read is not None:
             try:
-                found = readers.envelope(value, _SINGLE_OBJECT, "single-object")
+                found = read(value, _SINGLE_OBJECT, "single-object")
             except REFUSALS:
                 found = None
             if found is not None:
@@ -93,7 +94,7 @@ def envelope(value: bytes | None, *, event_type: str | None = None) -> Envelope:
 def _opened(value: bytes | None) -> tuple[bytes, Schema | None]:
     """The value, and the schema that its framing names; None where only a registry could tell.
 
-    The schema's generated decoder is tried first from now on.
+    The schema's generated readers are tried first from now on.
     """
     _, named, _ = split(value)
     value = cast("bytes", value)  # split refused None
@@ -106,12 +107,17 @@ def _opened(value: bytes | None) -> tuple[bytes, Schema | None]:
             f"no schema with fingerprint {named.hex()}: written by a later version of auditwire, or by "
             "another program",
         )
-    _readers[value[:_SINGLE_OBJECT]] = readers_of(schema)
+    header, readers = value[:_SINGLE_OBJECT], readers_of(schema)
+    _decoders[header], _envelopes[header] = readers
     return value, schema
 
 
 def _decode_unnamed(value: bytes, hint: str | None) -> Decoded:
     """Reads a value whose schema only a registry could name, by the type that stands in the body."""
+    if hint in ALL_TYPES:  # nearly always of the topic's type, in its current version
+        found = _generated(schema_versions(hint)[0], value)
+        if found is not None:
+            return found
     try:
         event_type, _ = read_string(value, read_string(value, _CONFLUENT)[1])
     except DecodingError as e:
@@ -131,11 +137,15 @@ def _decode_unnamed(value: bytes, hint: str | None) -> Decoded:
 
 
 def _decode_confluent(schema: Schema, value: bytes) -> Decoded:
+    return _generated(schema, value) or interpreter.read(schema, value, _CONFLUENT, "confluent")
+
+
+def _generated(schema: Schema, value: bytes) -> Decoded | None:
+    """What the schema's generated decoder makes of a Confluent value; None when it refuses."""
     try:
-        found = readers_of(schema).decode(value, _CONFLUENT, "confluent")
+        return readers_of(schema).decode(value, _CONFLUENT, "confluent")
     except REFUSALS:
-        found = None
-    return found or interpreter.read(schema, value, _CONFLUENT, "confluent")
+        return None
 
 
 def _envelope_of(found: Decoded) -> Envelope:

@@ -8,12 +8,15 @@ interpreter's function of the same kind, which judges it.
 
 from __future__ import annotations
 
+from json import JSONDecoder
 from struct import Struct
+from typing import Any
 
 from auditwire.errors import DecodingError
 from auditwire.wire import interpreter
+from auditwire.wire.shorten import MAX_BODY
 
-__all__ = ["BOOLEAN", "SKIP", "array", "double", "long", "skip", "string", "word"]
+__all__ = ["BOOLEAN", "SKIP", "array", "double", "json_object", "long", "skip", "string", "word"]
 
 SKIP = tuple(0 if first & 0x81 else 1 + (first >> 1) for first in range(256))
 """First byte of a string -> bytes of the whole string, its length included; 0 when that is not all there is
@@ -23,6 +26,8 @@ BOOLEAN = (False, True)
 
 double = Struct("<d").unpack_from
 word = Struct("<Q").unpack_from
+
+_raw_decode = JSONDecoder().raw_decode
 
 
 def long(value: bytes, at: int) -> tuple[int, int]:
@@ -46,6 +51,15 @@ def string(value: bytes, at: int) -> tuple[str, int]:
         end = at + 2 + ((first & 0x7F | second << 7) >> 1)
         return value[at + 2 : end].decode(), end
     return interpreter.read_string(value, at)
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The object of a JSON text that has nothing around it, as writers of ours leave it."""
+    if len(text) <= MAX_BODY:
+        found, end = _raw_decode(text)
+        if end == len(text) and type(found) is dict:
+            return found
+    return interpreter.read_metadata(text)
 
 
 def skip(value: bytes, at: int) -> int:

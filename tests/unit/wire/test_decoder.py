@@ -24,8 +24,10 @@ from auditwire.events import (
 from auditwire.wire import (
     MAX_BODY,
     Decoded,
+    Envelope,
     FastavroEncoder,
     decode,
+    envelope,
     frame_confluent,
     frame_single_object,
     join_body,
@@ -63,6 +65,12 @@ def reason(value: bytes | None, event_type: str | None = None) -> str:
     with pytest.raises(DecodingError) as caught:
         decode(value, event_type=event_type)
     assert str(caught.value)
+    return caught.value.reason
+
+
+def reason_of_envelope(value: bytes | None) -> str:
+    with pytest.raises(DecodingError) as caught:
+        envelope(value)
     return caught.value.reason
 
 
@@ -146,13 +154,50 @@ def test_bytes_after_the_record_are_refused() -> None:
 
 
 def test_a_tombstone_and_a_foreign_value_say_so() -> None:
-    assert reason(None) == "tombstone"
-    assert reason(b'{"event_type": "turn_start"}') == "foreign"
-    assert reason(b"") == "foreign"
+    for refused in (reason, reason_of_envelope):
+        assert refused(None) == "tombstone"
+        assert refused(b'{"event_type": "turn_start"}') == "foreign"
+        assert refused(b"") == "foreign"
 
 
 def test_a_value_of_more_than_16_mib_is_refused_unread() -> None:
-    assert reason(framed("turn_start", bytes(16 * 1024 * 1024))) == "oversized"
+    value = framed("turn_start", bytes(16 * 1024 * 1024))
+    assert reason(value) == reason_of_envelope(value) == "oversized"
+
+
+def test_an_envelope_is_what_all_types_have_in_common() -> None:
+    event = ToolCallCompleteEvent(
+        session_id="s", turn_id="t", agent_id="a", severity="warning", trace_id="1" * 32, span_id="2" * 16
+    )
+    body = body_of(event, 70_000)
+    fingerprint = schema_for("tool_call_complete").fingerprint
+    for value in (frame_single_object(fingerprint, body), frame_confluent(7, body)):
+        assert envelope(value, event_type="tool_call_complete") == Envelope(
+            event_id=event.event_id,
+            event_type="tool_call_complete",
+            timestamp_us=event.timestamp_us,
+            session_id="s",
+            turn_id="t",
+            agent_id="a",
+            severity="warning",
+            trace_id="1" * 32,
+            span_id="2" * 16,
+            stream_id=STREAM,
+            sequence=70_000,
+            value=value,
+            framing="single-object" if value[0] else "confluent",
+            fingerprint=fingerprint,
+        )
+        assert envelope(value).body == body
+        assert envelope(value).digest == hashlib.sha256(body).digest()
+
+
+def test_an_envelope_that_cannot_be_read_is_refused_with_the_reason() -> None:
+    assert reason_of_envelope(value_of(TurnStartEvent())[:60]) == "truncated"
+    assert reason_of_envelope(frame_single_object(bytes(8), b"")) == "unknown_fingerprint"
+    assert reason_of_envelope(value_of(TurnStartEvent()).replace(b"turn_start", b"turn_stars")) == "malformed"
+    head, tail = FastavroEncoder().encode(TurnStartEvent(), STREAM)
+    assert reason_of_envelope(framed("turn_start", head + b"\x01" + tail)) == "malformed"
 
 
 def test_a_fingerprint_that_no_schema_has_is_refused_and_named() -> None:

@@ -16,6 +16,7 @@ from auditwire.wire import (
     FastavroEncoder,
     all_schemas,
     decode,
+    decoder,
     frame_confluent,
     frame_single_object,
     join_body,
@@ -35,6 +36,8 @@ AVRO = Path(__file__).parents[3] / "avro"
 def clear() -> None:
     for cached in (schemas._root, schemas._fingerprints, schemas.schema_versions, schemas._by_fingerprint):
         cached.cache_clear()
+    decoder._decoders.clear()
+    decoder._envelopes.clear()
 
 
 @pytest.fixture
@@ -183,9 +186,10 @@ def test_a_record_of_an_earlier_version_is_read_and_gets_the_default(two_version
     earlier_body = join_body(head, 7, tail[:-1])  # the null of parent_agent_id
     current, earlier = schema_versions("turn_start")
     for value in (frame_single_object(earlier.fingerprint, earlier_body), frame_confluent(3, earlier_body)):
-        decoded = decode(value)
-        assert decoded.event == event
-        assert decoded.fingerprint == earlier.fingerprint
+        for _ in range(2):  # the first time the interpreter reads it, then the decoder made from the schema
+            decoded = decode(value)
+            assert decoded.event == event
+            assert decoded.fingerprint == earlier.fingerprint
     assert decode(frame_confluent(3, join_body(head, 7, tail))).fingerprint == current.fingerprint
 
 
