@@ -13,8 +13,11 @@ from auditwire.sessions.vocabulary import is_denial, is_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from typing import TypeAlias
 
     from auditwire.sessions.model import Entry, Item
+
+    _Found: TypeAlias = "tuple[Level, str, str, str, Entry]"
 
 __all__ = ["Finding", "Level", "findings_in", "findings_of", "level_of"]
 
@@ -33,6 +36,7 @@ class Finding:
         subject: Whom it is about, from the events: a tool, a model, a turn's agent.
         text: What the event says about it, from the event.
         entry: The event.
+        item: The turn, call or single event that it was found in.
     """
 
     level: Level
@@ -40,6 +44,7 @@ class Finding:
     subject: str
     text: str
     entry: Entry
+    item: Item
 
     def to_dict(self) -> dict[str, Any]:
         """In JSON's own types, with the event's place instead of the event."""
@@ -65,8 +70,12 @@ def findings_in(items: Iterable[Item]) -> list[Finding]:
 def findings_of(item: Item) -> list[Finding]:
     """What needs attention in an item itself; of a turn, without what lies in it."""
     if isinstance(item, ToolCall):
-        return list(_of_call(item))
-    return list(_of_turn(item)) if isinstance(item, Turn) else _of_event(item.entry)
+        found = _of_call(item)
+    elif isinstance(item, Turn):
+        found = _of_turn(item)
+    else:
+        found = _of_event(item.entry)
+    return [Finding(*parts, item) for parts in found]
 
 
 def level_of(findings: Iterable[Finding]) -> Level | None:
@@ -75,10 +84,10 @@ def level_of(findings: Iterable[Finding]) -> Level | None:
     return "error" if "error" in levels else "warning" if levels else None
 
 
-def _of_turn(turn: Turn) -> Iterator[Finding]:
+def _of_turn(turn: Turn) -> Iterator[_Found]:
     entry = turn.start or next(_entries(turn.items), None)
     if turn.end is None and entry is not None:
-        yield Finding("warning", "turn without an end", turn.agent_id or "", "", entry)
+        yield ("warning", "turn without an end", turn.agent_id or "", "", entry)
 
 
 def _entries(items: Iterable[Item]) -> Iterator[Entry]:
@@ -89,25 +98,23 @@ def _entries(items: Iterable[Item]) -> Iterator[Entry]:
             yield from item.entries
 
 
-def _of_call(call: ToolCall) -> Iterator[Finding]:
+def _of_call(call: ToolCall) -> Iterator[_Found]:
     for entry in call.around:
         yield from _of_event(entry)
     outcome, state = call.outcome, call.state
     if outcome is not None and isinstance(outcome.event, ev.ToolCallFailureEvent):
         event = outcome.event
-        yield Finding(
-            "error", "failed", call.tool_name, f"{event.error_type}: {event.error_message}", outcome
-        )
+        yield ("error", "failed", call.tool_name, f"{event.error_type}: {event.error_message}", outcome)
     elif outcome is not None and state != "done":
-        told = any(_of_event(entry) for entry in call.around)
+        told = any(found for entry in call.around for found in _of_event(entry))
         if not (told and is_denial(state)):
             level: Level = "error" if is_denial(state) or state == "error" else "warning"
-            yield Finding(level, "ended as", call.tool_name, state, outcome)
+            yield (level, "ended as", call.tool_name, state, outcome)
     elif state == "unfinished" and call.attempt is not None:
-        yield Finding("warning", "call without an outcome", call.tool_name, "", call.attempt)
+        yield ("warning", "call without an outcome", call.tool_name, "", call.attempt)
 
 
-def _of_event(entry: Entry) -> list[Finding]:
+def _of_event(entry: Entry) -> Iterator[_Found]:
     event = entry.event
     found: tuple[Level, str, str, str] | None = None
     if isinstance(event, ev.ErrorEvent):
@@ -131,4 +138,5 @@ def _of_event(entry: Entry) -> list[Finding]:
         if isinstance(event, ev.CustomEvent):
             subject, text = event.custom_type, event.payload
         found = (_SEVERITIES[event.severity], event.severity, subject, text)
-    return [] if found is None else [Finding(*found, entry)]
+    if found is not None:
+        yield (*found, entry)

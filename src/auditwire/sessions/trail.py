@@ -23,6 +23,8 @@ Standing = Literal["complete", "recovered", "open", "fault", "unchecked"]
 
 _WORST_FIRST: tuple[Standing, ...] = ("fault", "unchecked", "open", "recovered", "complete")
 
+_FAULTY_GAPS = ("missing", "lost with a journal that cannot be read")
+
 _FAULTS = 20
 """Faults of one stream that are told in words."""
 
@@ -61,6 +63,11 @@ class StreamStanding:
     faults: list[str] = field(default_factory=list)
     faults_total: int = 0
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def open_gaps(self) -> list[tuple[int, int, str]]:
+        """The gaps that are no faults: those are told as faults."""
+        return [gap for gap in self.gaps if gap[2] not in _FAULTY_GAPS]
 
 
 @dataclass(slots=True)
@@ -127,9 +134,9 @@ def _gaps(report: StreamReport) -> list[tuple[int, int, str]]:
     gaps = [
         (first, last, what)
         for what, ranges in (
-            ("missing", report.missing),
+            (_FAULTY_GAPS[0], report.missing),
             ("not arrived yet", report.awaited),
-            ("lost with a journal that cannot be read", report.unreadable),
+            (_FAULTY_GAPS[1], report.unreadable),
             ("unaccounted for", report.unaccounted),
             ("removed by retention", getattr(report, "removed", [])),
         )
