@@ -199,10 +199,8 @@ def target_connection(
     try:
         there = connection(bootstrap or source.bootstrap, prefix or source.prefix, config)
     except ConfigurationError as error:
-        if error.key not in ("--prefix", "--config", "--bootstrap"):
-            raise
         _, _, words = str(error).partition(": ")
-        raise ConfigurationError(f"--to-{error.key[2:]}", words) from error
+        raise ConfigurationError(f"--to-{error.key.removeprefix('--')}", words) from error
     if bootstrap is None and config is None:
         return Connection(there.bootstrap, there.prefix, source.config)
     return there

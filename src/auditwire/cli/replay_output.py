@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from auditwire.replaying.replay import Output
     from auditwire.replaying.target import Topics
 
-__all__ = ["Destination", "File", "Kafka", "Opening", "Stdout"]
+__all__ = ["Destination", "File", "Kafka", "Opening", "Stdout", "copied_topic"]
 
 PARTITIONS = 6
 """Of topics that are made, where the source does not say how many it has."""
@@ -66,13 +66,15 @@ class Destination(Protocol):
             AuditwireError: It cannot be written to.
         """
 
-    def topic(self, source: str) -> str:
-        """The topic that records of this one go to; itself where there are no topics."""
-
 
 def line_of(record: Record) -> bytes:
     """A record as ``tail --json`` prints it, newline included."""
     return (json.dumps(record_dict(record), ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def copied_topic(source: Connection, target: Connection, topic: str) -> str:
+    """The topic of a copy that has the records of this one."""
+    return topic_name(target.prefix, event_type_of(source.prefix, topic) or "")
 
 
 class Stdout:
@@ -92,10 +94,6 @@ class Stdout:
     def open(self, _begin: Opening, /) -> Output:
         """See :class:`Destination`."""
         return StreamLines(sys.stdout.buffer, line_of, each=self._each)
-
-    def topic(self, source: str) -> str:
-        """See :class:`Destination`."""
-        return source
 
 
 class File:
@@ -118,10 +116,6 @@ class File:
         """See :class:`Destination`."""
         compress = self._path.suffix == ".gz"
         return FileLines(self._path, line_of, known=begin.known, compress=compress, each=self._each)
-
-    def topic(self, source: str) -> str:
-        """See :class:`Destination`."""
-        return source
 
 
 class Kafka:
@@ -176,7 +170,10 @@ class Kafka:
         """See :class:`Destination`. Topics are made for those that are read, with as many partitions."""
         source_admin = self._source.admin()
         sources = look(source_admin, self._source.bootstrap, self._timeout).topics
-        wanted = {self.topic(name): sources.get(name, PARTITIONS) for name in begin.topics}
+        wanted = {
+            copied_topic(self._source, self._target, name): sources.get(name, PARTITIONS)
+            for name in begin.topics
+        }
         ready = prepare(
             self._admin,
             self._target.bootstrap,
@@ -211,7 +208,3 @@ class Kafka:
                 "timestamps and old records is not checked",
                 style="yellow",
             )
-
-    def topic(self, source: str) -> str:
-        """See :class:`Destination`."""
-        return topic_name(self._target.prefix, event_type_of(self._source.prefix, source) or "")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditwire.cli.output import ClosedPipe, Output, remark
-from auditwire.cli.replay_output import File, Kafka, Opening, Stdout
+from auditwire.cli.replay_output import File, Kafka, Opening, Stdout, copied_topic
 from auditwire.cli.replay_progress import ReplayBar
 from auditwire.cli.replay_words import counted, number, size
 from auditwire.cli.stopping import Stopping
@@ -244,8 +245,8 @@ class _Run:
         state.position, state.output = position, said
         if status == "done" and not self.tally.records:
             status = "ended"  # what was asked for may still come
-        if self._job.manifest is not None and status == "done":
-            self._write_manifest(self._job.manifest)
+        if self._job.manifest is not None and self._job.target is not None and status == "done":
+            self._write_manifest(self._job.manifest, self._job.target)
         state.status = status
         if self._job.resume is not None:
             self._save_state()
@@ -256,7 +257,7 @@ class _Run:
         self._state.saved_us = time.time_ns() // 1_000
         save_state(self._job.resume, self._state)
 
-    def _write_manifest(self, path: Path) -> None:
+    def _write_manifest(self, path: Path, target: Connection) -> None:
         from auditwire.replaying.files import replace_json  # noqa: PLC0415 - only copies have one
         from auditwire.replaying.manifest import manifest_of  # noqa: PLC0415 - as above
 
@@ -267,7 +268,7 @@ class _Run:
             self.tally,
             source={"cluster_id": self._source_id, "prefix": self._job.source.prefix},
             target=self._destination.described,
-            target_topic=self._destination.topic,
+            target_topic=partial(copied_topic, self._job.source, target),
             selection={**self._job.selection, **given},
             began_us=self._state.began_us,
             ended_us=time.time_ns() // 1_000,
@@ -331,7 +332,9 @@ class _Run:
         tally = self.tally
         lines = []
         if self._before:
-            lines.append(f"{number(self._before, 'record')} before, in {self._state.runs - 1} earlier runs")
+            lines.append(
+                f"{number(self._before, 'record')} before, in {number(self._state.runs - 1, 'earlier run')}"
+            )
         if tally.duplicates:
             what = "copied too" if self._destination.keeps_duplicates else "left out"
             lines.append(f"{number(tally.duplicates, 'duplicate')}, {what}")
