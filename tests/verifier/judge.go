@@ -97,24 +97,26 @@ type trail struct {
 	streams  map[string]*stream
 	topics   map[string]string // event type -> topic, where it was given one
 	settled  bool
-	excuses  func(stream string, below, above *record) bool
+	horizon  int64          // milliseconds; 0 excuses nothing
 	problems map[string]int // values that are no records, by reason
 }
 
 func newTrail(topics map[string]string, settled bool, horizon int64) *trail {
-	excuses := func(id string, below, above *record) bool { // V-34
-		ms, timed := int64(-1), regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-7`).MatchString(id)
-		switch {
-		case below != nil:
-			ms = below.ms
-		case timed:
-			ms, _ = strconv.ParseInt(id[:8]+id[9:13], 16, 64)
-		case above != nil:
-			ms = above.ms
-		}
-		return ms >= 0 && ms < horizon
+	return &trail{map[string]*stream{}, topics, settled, horizon, map[string]int{}}
+}
+
+// excuses applies V-34 to absent records between two that are there, nil for none.
+func (t *trail) excuses(id string, below, above *record) bool {
+	ms := int64(-1)
+	if isUUID7.MatchString(id) {
+		ms, _ = strconv.ParseInt(id[:8]+id[9:13], 16, 64)
+	} else if above != nil {
+		ms = above.ms
 	}
-	return &trail{map[string]*stream{}, topics, settled, excuses, map[string]int{}}
+	if below != nil {
+		ms = below.ms
+	}
+	return 0 <= ms && ms < t.horizon
 }
 
 func (t *trail) stream(id string) *stream {
@@ -151,10 +153,6 @@ func (t *trail) add(m *message, b *body) {
 				about := t.stream(found.stream)
 				about.namings = append(about.namings, found)
 			}
-		}
-	default: // of the others, no field counts but a loss's
-		if b.eventType != "loss" {
-			b.fields = nil
 		}
 	}
 	if s.isVariant(r.sequence, b.digest, b.typeKey()) {
@@ -199,6 +197,7 @@ func (t *trail) misplaced(m *message, b *body) bool {
 }
 
 var (
+	isUUID7  = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-7`)
 	isTrace  = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-01$`)
 	isEntry  = regexp.MustCompile(`^[A-Za-z0-9_-]{44}$`)
 	isNaming = regexp.MustCompile(`^([^:]+):([0-9]{1,19}):([0-9a-f]{64})$`)

@@ -36,25 +36,43 @@ type schemas struct {
 
 // loadSchemas reads fingerprints.json and the files that it lists (V-3).
 func loadSchemas(root string) (*schemas, error) {
-	raw, err := os.ReadFile(filepath.Join(root, "fingerprints.json"))
-	if err != nil {
-		return nil, err
-	}
 	out := &schemas{map[string]*schema{}, map[string][]*schema{}}
-	types, err := entriesOf(raw)
+	types, err := members(os.ReadFile(filepath.Join(root, "fingerprints.json")))
 	for _, eventType := range types {
-		versions, err := entriesOf(eventType.value)
-		if err != nil {
-			return nil, err
-		}
+		versions, problem := members(eventType.value, err)
+		err = problem
 		for i, version := range versions {
 			path := filepath.Join(root, "archive", version.name, eventType.name+".avsc")
 			if i == len(versions)-1 {
 				path = filepath.Join(root, eventType.name+".avsc")
 			}
-			s, err := loadSchema(path, eventType.name, version.value)
+			var prints struct{ CRC64 string }
+			var file struct {
+				Fields []struct {
+					Name string
+					Type any
+				}
+			}
+			raw, err := os.ReadFile(path)
+			if err == nil {
+				err = json.Unmarshal(raw, &file)
+			}
+			if err == nil {
+				err = json.Unmarshal(version.value, &prints)
+			}
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", path, err)
+			}
+			s := &schema{eventType: eventType.name, fingerprint: prints.CRC64}
+			for _, f := range file.Fields {
+				union, nullable := f.Type.([]any)
+				if nullable {
+					f.Type = union[1] // null is the first
+				}
+				if nested, ok := f.Type.(map[string]any); ok {
+					f.Type = nested["type"] // an array of strings, or a long with a logical type
+				}
+				s.fields = append(s.fields, field{f.Name, f.Type.(string), nullable})
 			}
 			out.byFingerprint[s.fingerprint] = s
 			out.versions[s.eventType] = append([]*schema{s}, out.versions[s.eventType]...)
@@ -63,60 +81,26 @@ func loadSchemas(root string) (*schemas, error) {
 	return out, err
 }
 
-func loadSchema(path, eventType string, prints json.RawMessage) (*schema, error) {
-	var listed struct{ CRC64 string }
-	var file struct {
-		Fields []struct {
-			Name string
-			Type json.RawMessage
-		}
-	}
-	raw, err := os.ReadFile(path)
-	if err == nil {
-		err = json.Unmarshal(prints, &listed)
-	}
-	if err == nil {
-		err = json.Unmarshal(raw, &file)
-	}
-	out := &schema{eventType: eventType, fingerprint: listed.CRC64}
-	for _, f := range file.Fields {
-		kind, union := f.Type, []json.RawMessage{}
-		if json.Unmarshal(f.Type, &union) == nil && len(union) == 2 {
-			kind = union[1] // null is the first
-		}
-		var name string
-		var nested struct{ Type string }
-		if json.Unmarshal(kind, &name) != nil && json.Unmarshal(kind, &nested) == nil {
-			name = nested.Type // an array of strings, or a long with a logical type
-		}
-		out.fields = append(out.fields, field{f.Name, name, len(union) == 2})
-	}
-	return out, err
-}
-
-type entry struct {
+type member struct {
 	name  string
 	value json.RawMessage
 }
 
-// entriesOf returns an object's members in their order, which Go's maps lose.
-func entriesOf(raw json.RawMessage) (out []entry, err error) {
+// members returns an object's members in their order, which Go's maps lose.
+func members(raw []byte, err error) (out []member, _ error) {
 	in := json.NewDecoder(bytes.NewReader(raw))
-	if _, err = in.Token(); err != nil {
-		return nil, err
+	if err == nil {
+		_, err = in.Token()
 	}
-	for in.More() {
-		name, err := in.Token()
-		if err != nil {
-			return nil, err
+	for err == nil && in.More() {
+		var one member
+		var name json.Token
+		if name, err = in.Token(); err == nil {
+			one.name, err = name.(string), in.Decode(&one.value)
+			out = append(out, one)
 		}
-		var value json.RawMessage
-		if err := in.Decode(&value); err != nil {
-			return nil, err
-		}
-		out = append(out, entry{name.(string), value})
 	}
-	return out, nil
+	return out, err
 }
 
 // A body is what a value holds behind its framing, decoded.
@@ -158,7 +142,7 @@ func (s *schemas) decode(value []byte, topicType string) (*body, string) {
 	return nil, "foreign"
 }
 
-func (s *schemas) decodeUnnamed(raw []byte, topicType string) (*body, string) {
+func (s *schemas) decodeUnnamed(raw []byte, topicType string) (out *body, reason string) {
 	in := reader{raw: raw}
 	in.text()
 	eventType := in.text()
@@ -170,17 +154,12 @@ func (s *schemas) decodeUnnamed(raw []byte, topicType string) (*body, string) {
 	case eventType != topicType:
 		return nil, "malformed"
 	default:
-		first := ""
-		for _, version := range versions {
-			found, bad := version.read(raw)
-			if bad == "" {
-				return found, ""
-			}
-			if first == "" {
-				first = bad
+		for i := len(versions) - 1; i >= 0; i-- { // the newest one that fits, or else its reason
+			if fits, bad := versions[i].read(raw); bad == "" || i == 0 && out == nil {
+				out, reason = fits, bad
 			}
 		}
-		return nil, first
+		return out, reason
 	}
 }
 

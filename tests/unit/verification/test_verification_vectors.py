@@ -155,6 +155,9 @@ class Fetched:
     def __init__(self, stored: Stored) -> None:
         self._stored = stored
 
+    def __len__(self) -> int:
+        return len(self._stored.value or b"")
+
     def value(self) -> bytes | None:
         return self._stored.value
 
