@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from auditwire._version import __version__
-from auditwire.cli import demo, forward, journal, replay, ship, show, tail, topics
+from auditwire.cli import demo, forward, journal, replay, ship, show, tail, topics, verify
 from auditwire.cli.output import ClosedPipe, abandon_stdout, remark, without_secrets
 from auditwire.errors import AuditwireError, ConfigurationError, MissingExtraError
 
@@ -52,6 +52,7 @@ app.command("demo", epilog=demo.EPILOG)(demo.demo)
 app.command("tail", epilog=tail.EPILOG)(tail.tail)
 app.command("show", epilog=show.EPILOG)(show.show)
 app.command("replay", epilog=replay.EPILOG)(replay.replay)
+app.command("verify", epilog=verify.EPILOG)(verify.verify)
 app.command("ship", epilog=ship.EPILOG)(ship.ship)
 app.command("forward", epilog=forward.EPILOG)(forward.forward)
 app.add_typer(topics.app, name="topics")

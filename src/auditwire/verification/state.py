@@ -195,6 +195,15 @@ class State:
             (stream_id, facts) for stream_id, facts in self._paged("SELECT stream_id, facts FROM carried")
         )
 
+    def uncarried(self) -> int:
+        """How many streams were seen, are not at fault, and have nothing carried of them."""
+        with self._reading():
+            found = self._database.execute(
+                "SELECT count(*) FROM streams WHERE stream_id NOT IN (SELECT stream_id FROM carried) "
+                "AND stream_id NOT IN (SELECT stream_id FROM faulty)"
+            )
+            return int(found.fetchone()[0])
+
     def faulty(self) -> dict[str, str]:
         """The reports of the streams at fault, as JSON."""
         with self._reading():

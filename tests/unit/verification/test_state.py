@@ -142,6 +142,15 @@ def test_many_streams_are_told_in_order_while_those_passed_are_forgotten(tmp_pat
         assert [*state.streams()] == []
 
 
+def test_streams_of_which_nothing_is_carried_are_counted_unless_they_are_at_fault(path: Path) -> None:
+    with opened(path) as state:
+        assert state.uncarried() == 0
+        state.blame("b", None)
+        assert state.uncarried() == 1
+        state.carry("a", None)
+        assert state.uncarried() == 2
+
+
 def test_a_cluster_that_is_not_told_does_not_replace_the_one_that_is_known(path: Path) -> None:
     with opened(path) as state:
         state.commit(NOW + 1)
