@@ -7,11 +7,12 @@ and whether, is the test's choice.
 from __future__ import annotations
 
 import errno
+from hashlib import sha256
 from typing import TYPE_CHECKING
 from zlib import crc32
 
 from auditwire.delivery.recovered import statements
-from auditwire.events import AuditEvent, CheckpointEvent, TurnStartEvent
+from auditwire.events import AuditEvent, CheckpointEvent, QuarantineEvent, TurnStartEvent
 from auditwire.journal.control import Control
 from auditwire.journal.disk import DiskJournal
 from auditwire.journal.drafter import Drafter
@@ -19,13 +20,14 @@ from auditwire.journal.layout import JournalPath
 from auditwire.journal.notes import Notes
 from auditwire.journal.reader import StreamReader
 from auditwire.stream import CHECKPOINT_SECONDS, Ledger
+from auditwire.verification.placement import CLAMP_MS
 from auditwire.wire import FastavroEncoder, decode, frame_single_object, headers, source
 from support.stored import Stored, as_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from auditwire.journal.base import Journal
+    from auditwire.journal.base import Draft, Journal
     from auditwire.journal.base import Record as Journaled
     from auditwire.reading import Record
     from support.simulated_fs import SimulatedFileSystem
@@ -38,9 +40,15 @@ CHECKPOINT = CheckpointEvent.event_type
 
 
 class Broker:
-    """What consumers read: messages in the order of their arrival, and their records by stream and number."""
+    """What consumers read: messages in the order of their arrival, and their records by stream and number.
 
-    def __init__(self) -> None:
+    Args:
+        now_us: The time, microseconds since the epoch, for a test that moves it by hand: for the events, and
+            for the senders. None: events have the time at which they are made, and Kafka's is the same.
+    """
+
+    def __init__(self, now_us: int | None = None) -> None:
+        self.now_us = now_us
         self.log: list[Stored] = []
         self.records: dict[tuple[str, int], Record] = {}
         self.duplicates = 0
@@ -53,11 +61,12 @@ class Broker:
             offset = self._ends.get(place, 0)
             self._ends[place] = offset + 1
             name = source("svc", stream_id)
+            oldest = (self.now_us or 0) // 1_000 - CLAMP_MS
             message = Stored(
                 topic=place[0],
                 partition=place[1],
                 offset=offset,
-                timestamp_ms=record.timestamp_us // 1_000,
+                timestamp_ms=max(record.timestamp_us // 1_000, oldest),
                 key=record.key,
                 headers=[*headers(record.event_id, record.event_type, name, record.trace)],
                 value=frame_single_object(record.fingerprint, record.body),
@@ -68,6 +77,17 @@ class Broker:
 
     def sequences(self, stream_id: str) -> set[int]:
         return {sequence for stream, sequence in self.records if stream == stream_id}
+
+
+class _Drafter(Drafter):
+    """Stamps what is written, control records too, with the broker's time where that is moved by hand."""
+
+    broker: Broker
+
+    def draft(self, event: AuditEvent) -> Draft:
+        if self.broker.now_us is not None:
+            event.timestamp_us = self.broker.now_us
+        return super().draft(event)
 
 
 class Emitter:
@@ -96,7 +116,8 @@ class Emitter:
         self.taken: list[Journaled] = []
         self.listings: list[tuple[int, int]] = []
         self.now = 0.0
-        self.drafter = Drafter(stream_id, FastavroEncoder(), "audit")
+        self.drafter = _Drafter(stream_id, FastavroEncoder(), "audit")
+        self.drafter.broker = broker
         self.control = Control(
             journal,
             self.drafter,
@@ -105,21 +126,31 @@ class Emitter:
             acknowledged=lambda: self.acknowledged,
             on_checkpoint=lambda sequence, below: self.listings.append((sequence, below)),
         )
+        self.withheld: dict[int, int] = {}
+        """Sequence of a quarantine record -> sequence of the record that it stands for."""
         self._acknowledged = 0
         self.step()
 
     @property
     def acknowledged(self) -> int:
-        records = self.broker.records
-        while (self.stream_id, self._acknowledged) in records:
+        while self._is_done(self._acknowledged):
             self._acknowledged += 1
         return self._acknowledged
+
+    def _is_done(self, sequence: int) -> bool:
+        records = self.broker.records
+        stands_for = {of: at for at, of in self.withheld.items()}
+        return (self.stream_id, stands_for.get(sequence, sequence)) in records
 
     @property
     def on_the_way(self) -> list[int]:
         """The sequences that have not arrived."""
-        records = self.broker.records
-        return [record.sequence for record in self.taken if (self.stream_id, record.sequence) not in records]
+        records, withheld = self.broker.records, {*self.withheld.values()}
+        return [
+            record.sequence
+            for record in self.taken
+            if (self.stream_id, record.sequence) not in records and record.sequence not in withheld
+        ]
 
     def emit(self, count: int) -> None:
         for number in range(count):
@@ -133,6 +164,22 @@ class Emitter:
         """Write a control record."""
         assert self.control.append(statement) is not None
         self.step()
+
+    def withhold(self, record: Journaled) -> None:
+        """The broker refuses a record for good."""
+        self.append(
+            QuarantineEvent(
+                quarantined_stream=self.stream_id,
+                quarantined_sequence=record.sequence,
+                quarantined_digest=sha256(record.body).hexdigest(),
+                quarantined_type=record.event_type,
+                topic=record.topic,
+                size=len(record.body),
+                reason="MSG_SIZE_TOO_LARGE",
+            )
+        )
+        at = next(r.sequence for r in reversed(self.taken) if r.event_type == QuarantineEvent.event_type)
+        self.withheld[at] = record.sequence
 
     def step(self) -> None:
         self.control.step(self.now)

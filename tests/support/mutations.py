@@ -67,6 +67,7 @@ class Mutation:
         alone: What a check says that knows nothing of earlier ones.
         state: What a check says that has the state file of one before; None: the same.
         why: Why it is seen so late, or not at all; empty where it is seen at once.
+        linked: Whether the streams of the trail must name each other, or must not; None: either.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Mutation:
     alone: Expected
     state: Expected | None = None
     why: str = ""
+    linked: bool | None = None
 
     @property
     def with_state(self) -> Expected:
@@ -432,6 +434,7 @@ MUTATIONS = (
         Expected(3, "absent_streams"),
         VANISHED,
         "it may lie outside of what was read",
+        linked=True,
     ),
     Mutation("all events of a type deleted", _delete_type, MISSING),
     Mutation(

@@ -14,7 +14,7 @@ from auditwire.wire import decode, frame_single_object
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Stored", "as_record", "laid_out", "stored"]
+__all__ = ["ClientView", "Stored", "as_record", "laid_out", "stored"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,6 +28,37 @@ class Stored:
     key: bytes | None
     headers: list[tuple[str, bytes | None]] = field(default_factory=list)
     value: bytes | None
+
+
+class ClientView:
+    """A message with the methods of the Kafka client's."""
+
+    def __init__(self, message: Stored) -> None:
+        self._message = message
+
+    def __len__(self) -> int:
+        return len(self._message.value or b"")
+
+    def value(self) -> bytes | None:
+        return self._message.value
+
+    def key(self) -> bytes | None:
+        return self._message.key
+
+    def headers(self) -> list[tuple[str, bytes | None]] | None:
+        return self._message.headers or None
+
+    def topic(self) -> str:
+        return self._message.topic
+
+    def partition(self) -> int:
+        return self._message.partition
+
+    def offset(self) -> int:
+        return self._message.offset
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, self._message.timestamp_ms
 
 
 def stored(record: Record) -> Stored:
