@@ -6,11 +6,13 @@ BIN := $(VENV)/bin
 COVERAGE ?= 95
 TALLY := .cache/tally
 TRACING := tests/unit/journal/test_writer_interleavings.py
-# options for `auditwire demo`, or for pytest in `make test`
+# options for `auditwire demo`, for pytest in `make test`, or for libFuzzer in `make fuzz`
 ARGS ?=
+# how long `make fuzz` makes up values
+MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos soak check docs format clean
+.PHONY: help demo test chaos soak fuzz check docs format clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -36,6 +38,11 @@ chaos: $(VENV)/.dev ## every fault on three brokers in containers, and the table
 
 soak: $(VENV)/.dev ## half an hour of events and random faults: nothing lost, nothing grows (ARGS="--minutes 3")
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+fuzz: $(VENV)/.fuzz ## values that a machine makes up, for the decoder (MINUTES=5); what fails is kept in .cache/found
+	@mkdir -p .cache/fuzz .cache/found
+	@PYTHONPATH=tests $(BIN)/python tests/fuzz/fuzz_wire.py -max_total_time=$$(($(MINUTES) * 60)) \
+		-artifact_prefix=.cache/found/ $(ARGS) .cache/fuzz tests/fuzz/corpus
 
 check: $(VENV)/.dev ## lint, format, types, order of imports
 	@$(BIN)/ruff check
@@ -68,6 +75,11 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/pip
 $(VENV)/.docs: pyproject.toml | $(VENV)/bin/pip
 	@echo "installing auditwire[docs] into $(VENV)"
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+$(VENV)/.fuzz: pyproject.toml | $(VENV)/bin/pip
+	@echo "installing auditwire[fuzz] into $(VENV)"
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[fuzz]'
 	@touch $@
 
 $(VENV)/bin/pip:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import fastavro
 import pytest
@@ -15,20 +14,17 @@ from auditwire.errors import DecodingError
 from auditwire.events import ALL_TYPES, AuditEvent, SkillAuthoredEvent, TurnStartEvent
 from auditwire.wire import (
     Decoded,
-    Encoder,
-    FastavroEncoder,
     Schema,
     decoder_source,
     frame_confluent,
     frame_single_object,
     interpreter,
-    join_body,
     schema_for,
 )
 from auditwire.wire.codegen import Inexpressible, readers_of
+from support.wire_samples import STREAM, body_of, full_event, value_of
 from support.wire_twins import checked, generated
 
-STREAM = "01890a5d-ac96-774b-bcce-b302099a8057"
 HUGE = b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"  # -2**63
 LARGE = b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01"  # 2**63 - 1
 HOSTILE = [
@@ -45,43 +41,6 @@ HOSTILE = [
     b"\x04",
     b"",
 ]
-ENCODER: Encoder = FastavroEncoder()
-
-
-def body_of(event: AuditEvent, sequence: int = 1_000_000) -> bytes:
-    head, tail = ENCODER.encode(event, STREAM)
-    return join_body(head, sequence, tail)
-
-
-def value_of(event: AuditEvent, sequence: int = 1_000_000) -> bytes:
-    return frame_single_object(schema_for(event.event_type).fingerprint, body_of(event, sequence))
-
-
-def full(cls: type[AuditEvent]) -> AuditEvent:
-    """An event with something in every field."""
-    samples: dict[str, Any] = {
-        "string": "text",
-        "long": 300,
-        "double": 1.5,
-        "boolean": True,
-        "array": ["one", "two"],
-    }
-    own = {f.name: samples[f.type] for f in schema_for(cls.event_type).tail}
-    return cls(
-        session_id="s" * 36,
-        turn_id="t" * 12,
-        agent_id="a",
-        principal_id="p",
-        principal_type="user",
-        tenant_id="é",
-        severity="error",
-        metadata={"key": ["value"]},
-        trace_id="1" * 32,
-        span_id="2" * 16,
-        **own,
-    )
-
-
 every_type = pytest.mark.parametrize("cls", ALL_TYPES.values(), ids=list(ALL_TYPES))
 
 
@@ -112,7 +71,7 @@ def test_what_was_written_is_read_without_the_interpreter(event: AuditEvent, seq
 
 @every_type
 def test_a_record_cut_off_anywhere_is_truncated(cls: type[AuditEvent]) -> None:
-    for event in (cls(), full(cls)):
+    for event in (cls(), full_event(cls)):
         value = value_of(event)
         assert isinstance(checked(value), Decoded)
         for end in range(10, len(value)):
@@ -122,7 +81,7 @@ def test_a_record_cut_off_anywhere_is_truncated(cls: type[AuditEvent]) -> None:
 
 @every_type
 def test_hostile_numbers_in_place_of_any_byte_are_judged_alike(cls: type[AuditEvent]) -> None:
-    for event in (cls(), full(cls)):
+    for event in (cls(), full_event(cls)):
         value = value_of(event)
         for at in range(10, len(value)):
             for hostile in HOSTILE:
