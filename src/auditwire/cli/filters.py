@@ -214,11 +214,14 @@ class Filters:
         return {name: value for name, value in given.items() if value is not None}
 
     def matches(self, record: Record) -> bool:
-        """Whether the record is asked for, by all the filters: also where no reader has looked at them."""
-        event = record.event
+        """Whether the record is asked for, by all the filters: also where no reader has looked at them.
+
+        A record that has no Kafka timestamp lies in any range.
+        """
+        event, at = record.event, record.timestamp_ms
         return (
-            (self.since_ms is None or record.timestamp_ms >= self.since_ms)
-            and (self.until_ms is None or record.timestamp_ms < self.until_ms)
+            (self.since_ms is None or at < 0 or at >= self.since_ms)
+            and (self.until_ms is None or at < self.until_ms)
             and (self.sessions is None or event.session_id in self.sessions)
             and (self.turns is None or event.turn_id in self.turns)
             and (self.agents is None or event.agent_id in self.agents)

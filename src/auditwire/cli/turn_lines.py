@@ -62,7 +62,7 @@ _NAMES = {
     "tool_loop_block": "loop blocked",
     "sandbox_decision": "sandbox",
     "hook_mutation": "hook",
-    "agent_switch": "hand-over",
+    "agent_switch": "hand-off",
     "skill_used": "skill",
     "skill_authored": "new skill",
     "skill_feedback": "feedback",
@@ -199,7 +199,8 @@ def _label(step: Step, columns: int) -> str:
     Of what is too long, beginning and end are shown; where there is little room, the end.
     """
     session_id = step.record.event.session_id if step.turn is None else step.turn.session_id
-    text = printable(session_id or f"~{step.record.stream_id[9:18]}")
+    # milliseconds of its beginning, and a counter
+    text = printable(session_id or f"~{step.record.stream_id[9 : 18 if columns > _LITTLE else 13]}")
     if cell_len(text) <= columns:
         return text + " " * (columns - cell_len(text))
     head, tail = Text(text), Text(text)

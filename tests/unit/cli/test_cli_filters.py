@@ -90,6 +90,12 @@ def test_options_narrow_each_other_and_values_of_one_widen_it(
     assert Filters.parse(**options, now_us=NOW).matches(record_of(EVENT, 3)) == expected
 
 
+def test_a_record_without_a_kafka_timestamp_lies_in_any_range() -> None:
+    record = record_of(EVENT, 3)
+    record.timestamp_ms = -1
+    assert Filters.parse(since="2h", until="1h", now_us=NOW).matches(record)
+
+
 @given(st.integers(10**15, 2 * 10**15), st.integers(1, 10**15), st.integers(-(10**15), 2 * 10**15))
 def test_a_range_is_rounded_so_that_nothing_asked_for_is_left_out(
     start: int, length: int, shift: int
