@@ -15,7 +15,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from auditwire.errors import DecodingError
-from auditwire.reading.record import headers_of, timestamp_of
+from auditwire.reading.record import headers_of
 from auditwire.stream import type_key
 from auditwire.verification.layout import (
     Kind,
@@ -30,13 +30,13 @@ from auditwire.verification.layout import (
     packed,
     type_of_code,
 )
-from auditwire.verification.placement import Around, are_as_made, disagreements, is_own_topic
+from auditwire.verification.placement import Around, disagreements, is_own_topic
 from auditwire.verification.runs import Runs, RunWriter, merged_claims, merged_rows
 from auditwire.verification.speech import TALKERS, claims_of
-from auditwire.wire import decode, envelope
+from auditwire.wire import decode, envelope, traceparent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CarryError", "FactWriter"]
 
+_SPECVERSION = ("ce_specversion", b"1.0")  # headers, as the sender makes them
+_CONTENT_TYPE = ("content-type", b"application/avro")
+_SOURCE = 2  # where it puts ce_source
 _ROW = Struct(
     ">Q32s20sqq"
 )  # the bytes of layout.ROW, those that all records of a type on a partition share as one
@@ -71,17 +74,20 @@ class _Kind(NamedTuple):
 
     shared: bytes  # code of the type, code of the topic, partition
     in_place: bool  # the topic is that of the type
-    ce_type: bytes
+    ce_type: tuple[str, bytes]
     talks: bool  # says something of other records
 
 
-class _Stream(NamedTuple):
+class _Stream:
     """A stream's facts in memory, and what stands around each of its records."""
 
-    rows: list[bytes]
-    claims: list[bytes]
-    source: bytes
-    key: bytes  # Kafka's, of records without a session
+    __slots__ = ("claims", "key", "rows", "source")
+
+    def __init__(self, stream_id: str) -> None:
+        self.rows: list[bytes] = []
+        self.claims: list[bytes] = []
+        self.key = stream_id.encode("utf-8", "surrogatepass")  # Kafka's, of records without a session
+        self.source: tuple[str, bytes | None] = ("ce_source", None)  # as in a record looked at
 
 
 class FactWriter:
@@ -124,7 +130,7 @@ class FactWriter:
         self._room = self._capacity  # in rows
         self._streams: dict[str, _Stream] = {}
         self._wanted: set[str] = set()
-        self._kinds: dict[tuple[bytes, str, str, int], _Kind] = {}
+        self._kinds: dict[tuple[str, int], dict[bytes, _Kind]] = {}
         self._names = Names({}, {})
         self._prefix = f"facts-{os.getpid()}-{secrets.token_hex(4)}"
         self._written = 0
@@ -134,29 +140,10 @@ class FactWriter:
 
     # -- what takes records ---------------------------------------------------------------------------------
 
-    def add(self, message: ClientMessage, found: Envelope, *, counted: bool = True) -> None:
-        """Take a message of the Kafka client.
-
-        Args:
-            message: The message.
-            found: What ``auditwire.wire.envelope`` read of its value.
-            counted: True when it lies below the ends that the partitions had when reading began. What a
-                checkpoint says that the broker had is believed of those alone: that is there to be read, at
-                the latest once all partitions were read to ends taken after that.
-
-        Raises:
-            DecodingError: It is a checkpoint, or another record that speaks of records, and what it says
-                cannot be read. Nothing was taken.
-        """
-        topic, partition = message.topic(), message.partition()
-        self._take(
-            message, found, self._kind_of(found.fingerprint, found.event_type, topic, partition), counted
-        )
-
-    def add_run(
+    def add_run(  # noqa: C901 - every record goes through it: no call in it that can be left out
         self,
         place: tuple[str, int],
-        messages: Iterable[ClientMessage],
+        messages: Collection[ClientMessage],
         *,
         counted: bool = True,
         on_undecodable: Callable[[ClientMessage, DecodingError], None] | None = None,
@@ -166,35 +153,69 @@ class FactWriter:
         Args:
             place: The topic and the partition.
             messages: The messages.
-            counted: As for ``add``.
-            on_undecodable: Called with each message that is no record of ours, and why. None: they are passed
-                over.
+            counted: True when they lie below the ends that the partitions had when reading began. What a
+                checkpoint says that the broker had is believed of those alone: that is there to be read, at
+                the latest once all partitions were read to ends taken after that.
+            on_undecodable: Called with each message that is no record of ours, or a checkpoint that cannot be
+                read to its end, and why; nothing of it is taken. None: they are passed over.
         """
-        topic, partition = place
-        kinds, kind_of, take = self._kinds, self._kind_of, self._take
+        if self._room <= 0:
+            self._spill()
+        self._room -= len(messages)
+        streams, kinds, pack = self._streams, self._kinds_on(*place), _ROW.pack
         for message in messages:
+            value = message.value()
             try:
-                found = envelope(message.value())
-                fingerprint, event_type = found.fingerprint, found.event_type
-                kind = kinds.get((fingerprint, event_type, topic, partition)) or kind_of(
-                    fingerprint, event_type, topic, partition
-                )
-                take(message, found, kind, counted)
-            except DecodingError as error:  # noqa: PERF203 - each message for itself
+                found = envelope(value)
+                kind = kinds.get(found.fingerprint)
+                if kind is None:
+                    kind = kinds[found.fingerprint] = self._new_kind(
+                        found.fingerprint, found.event_type, *place
+                    )
+                event = decode(value).event if kind.talks else None
+            except DecodingError as error:
                 if on_undecodable is not None:
                     on_undecodable(message, error)
+                continue
+            stream_id, sequence = found.stream_id, found.sequence
+            stream = streams.get(stream_id) or self._stream(stream_id)
+            offset, (timed, timestamp) = message.offset(), message.timestamp()
+            if not timed:  # confluent_kafka.TIMESTAMP_NOT_AVAILABLE
+                timestamp = -1
+            digest = sha256(found.body).digest()
+            stream.rows.append(pack(sequence, digest, kind.shared, offset, timestamp))
+            session, key, headers = found.session_id, message.key(), headers_of(message, self.undecodable)
+            # what is as the sender makes it is compared as a whole, the rest one by one
+            ce_id = "ce_id", found.event_id.encode()
+            made = [_SPECVERSION, ce_id, stream.source, kind.ce_type, _CONTENT_TYPE]
+            if found.trace_id is not None:
+                made += _traced(found)
+            if not (
+                (headers == made or not headers)
+                and (key == (session.encode() if session else stream.key) or key is None)
+                and kind.in_place
+            ):
+                around = _around(message, found, key, headers)
+                self._look_around(around, sequence, Place(*place, offset), stream)
+            if timestamp < found.timestamp_us // 1_000:
+                self._antedated(sequence, timestamp, stream)
+            if event is not None:
+                self._hear(event, stream_id, sequence, digest, Place(*place, offset), counted=counted)
+            if self._sessions is not None and session in self._sessions:
+                self._want(stream_id, stream)
 
     def add_record(self, record: Record, *, counted: bool = True) -> None:
         """Take a record that a reader handed out.
 
         Args:
             record: The record.
-            counted: As for ``add``.
+            counted: As for ``add_run``.
         """
         if self._room <= 0:
             self._spill()
         event, place = record.event, Place(record.topic, record.partition, record.offset)
-        kind = self._kind_of(record.fingerprint, event.event_type, record.topic, record.partition)
+        self._kinds_on(record.topic, record.partition)
+        kind = self._new_kind(record.fingerprint, event.event_type, record.topic, record.partition)
         stream = self._stream(record.stream_id)
         stream.rows.append(
             _ROW.pack(record.sequence, record.digest, kind.shared, record.offset, record.timestamp_ms)
@@ -258,48 +279,13 @@ class FactWriter:
 
     # -- one record -----------------------------------------------------------------------------------------
 
-    def _take(self, message: ClientMessage, found: Envelope, kind: _Kind, counted: bool) -> None:
-        if self._room <= 0:
-            self._spill()
-        stream_id, sequence, digest = found.stream_id, found.sequence, sha256(found.body).digest()
-        if kind.talks:
-            event = decode(message.value()).event
-            place = Place(message.topic(), message.partition(), message.offset())
-            self._hear(event, stream_id, sequence, digest, place, counted=counted)
-        stream = self._streams.get(stream_id) or self._stream(stream_id)
-        timestamp = timestamp_of(message)
-        stream.rows.append(_ROW.pack(sequence, digest, kind.shared, message.offset(), timestamp))
-        self._room -= 1
-        session, key, around = found.session_id, message.key(), headers_of(message, self.undecodable)
-        if not (
-            kind.in_place
-            and (key is None or key == (session.encode() if session else stream.key))
-            and are_as_made(around, found, kind.ce_type, stream.source)
-        ):
-            self._look_around(
-                Around(
-                    message.topic(),
-                    key,
-                    around,
-                    found.event_id,
-                    found.event_type,
-                    session,
-                    found.trace_id,
-                    found.span_id,
-                    stream_id,
-                ),
-                sequence,
-                Place(message.topic(), message.partition(), message.offset()),
-                stream,
-            )
-        if timestamp < found.timestamp_us // 1_000:
-            self._antedated(sequence, timestamp, stream)
-        if self._sessions is not None and session in self._sessions:
-            self._want(stream_id, stream)
-
     def _look_around(self, around: Around, sequence: int, place: Place, stream: _Stream) -> None:
+        in_order = True
         for what, expected, found in disagreements(around, self._topics):
+            in_order = False
             self._put(stream, about(sequence, Kind.MISPLACED, packed([what, expected, found, *place])))
+        if in_order and len(around.headers) > _SOURCE and around.headers[_SOURCE][0] == stream.source[0]:
+            stream.source = around.headers[_SOURCE]
 
     def _antedated(self, sequence: int, timestamp: int, stream: _Stream) -> None:
         """Older than the event; whether too old, its stream's opening tells."""
@@ -327,29 +313,31 @@ class FactWriter:
     def _stream(self, stream_id: str) -> _Stream:
         stream = self._streams.get(stream_id)
         if stream is None:
-            text = stream_id.encode("utf-8", "surrogatepass")
-            stream = self._streams[stream_id] = _Stream([], [], b"/" + text, text)
-            self._room -= _STREAM_COST + 4 * len(text) // _ROW_COST
-            key = key_of(stream_id)
-            if is_hashed(key):
-                self._put(stream, head(Kind.NAME, text))
+            stream = self._streams[stream_id] = _Stream(stream_id)
+            self._room -= _STREAM_COST + 2 * len(stream.key) // _ROW_COST
+            if is_hashed(key_of(stream_id)):
+                self._put(stream, head(Kind.NAME, stream.key))
         return stream
 
-    def _kind_of(self, fingerprint: bytes, event_type: str, topic: str, partition: int) -> _Kind:
-        kind = self._kinds.get((fingerprint, event_type, topic, partition))
-        if kind is None:
-            text = type_key(event_type, fingerprint)
-            type_code, topic_code = code_of_type(text), code_of_topic(topic)
-            self._names.topics[topic_code] = topic
-            if type_of_code(type_code) is None:
-                self._names.types[type_code] = text
-            kind = self._kinds[fingerprint, event_type, topic, partition] = _Kind(
-                type_code + topic_code + partition.to_bytes(4, "big", signed=True),
-                is_own_topic(topic, event_type, self._topics),
-                b"auditwire." + event_type.encode("utf-8", "replace"),
-                event_type in TALKERS,
-            )
-        return kind
+    def _kinds_on(self, topic: str, partition: int) -> dict[bytes, _Kind]:
+        """The kinds of records on a partition, by their schema's fingerprint."""
+        kinds = self._kinds.get((topic, partition))
+        if kinds is None:
+            kinds = self._kinds[topic, partition] = {}
+            self._names.topics[code_of_topic(topic)] = topic
+        return kinds
+
+    def _new_kind(self, fingerprint: bytes, event_type: str, topic: str, partition: int) -> _Kind:
+        text = type_key(event_type, fingerprint)
+        code = code_of_type(text)
+        if type_of_code(code) is None:
+            self._names.types[code] = text
+        return _Kind(
+            code + code_of_topic(topic) + partition.to_bytes(4, "big", signed=True),
+            is_own_topic(topic, event_type, self._topics),
+            ("ce_type", b"auditwire." + event_type.encode("utf-8", "replace")),
+            event_type in TALKERS,
+        )
 
     # -- runs -----------------------------------------------------------------------------------------------
 
@@ -401,3 +389,25 @@ class FactWriter:
     def _discard(writer: RunWriter) -> None:
         with suppress(OSError):  # the disk is full, perhaps; why writing failed is what is raised
             writer.discard()
+
+
+def _traced(found: Envelope) -> list[tuple[str, bytes]]:
+    """The header of a record that has a trace."""
+    trace = traceparent(found.trace_id, found.span_id)
+    return [] if trace is None else [("traceparent", trace)]
+
+
+def _around(
+    message: ClientMessage, found: Envelope, key: bytes | None, headers: Sequence[tuple[str, bytes | None]]
+) -> Around:
+    return Around(
+        message.topic(),
+        key,
+        headers,
+        found.event_id,
+        found.event_type,
+        found.session_id,
+        found.trace_id,
+        found.span_id,
+        found.stream_id,
+    )

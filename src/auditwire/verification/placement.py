@@ -14,13 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from auditwire.reading.record import Record
-    from auditwire.wire import Envelope
 
 __all__ = [
     "CLAMP_MS",
     "Around",
     "Disagreement",
-    "are_as_made",
     "disagreements",
     "is_antedated",
     "is_own_topic",
@@ -28,8 +26,6 @@ __all__ = [
 
 CLAMP_MS = 3_600_000
 """Milliseconds: the sender gives no record a Kafka timestamp older than this at the time of sending."""
-
-_TRACED = 6  # headers of a record that has a trace, as the sender makes them; one fewer without
 
 
 class Around(NamedTuple):
@@ -74,37 +70,6 @@ def is_own_topic(topic: str, event_type: str, topics: Mapping[str, str]) -> bool
     """True for the topic of an event type, of whatever prefix."""
     own = topics.get(event_type)
     return topic == own if own else topic.endswith(_ending(event_type))
-
-
-def are_as_made(
-    headers: Sequence[tuple[str, bytes | None]], found: Envelope, ce_type: bytes, source: bytes
-) -> bool:
-    """True when the headers are those that the sender makes, one by one; False needs a closer look.
-
-    Args:
-        headers: The record's.
-        found: What the body says.
-        ce_type: The value that header has to have.
-        source: What ``ce_source`` has to end with: a slash and the stream's id.
-    """
-    if len(headers) == _TRACED:
-        name, value = headers[5]
-        if name != "traceparent" or value != traceparent(found.trace_id, found.span_id):
-            return False
-    elif len(headers) != _TRACED - 1 or (found.trace_id is not None and found.span_id is not None):
-        return False
-    (spec, _), (id_, id_value), (source_, source_value), (type_, type_value), (content, _) = headers[:5]
-    return (
-        id_value == found.event_id.encode()
-        and type_value == ce_type
-        and source_value is not None
-        and source_value.endswith(source)
-        and spec == "ce_specversion"
-        and id_ == "ce_id"
-        and source_ == "ce_source"
-        and type_ == "ce_type"
-        and content == "content-type"
-    )
 
 
 def disagreements(around: Around | Record, topics: Mapping[str, str]) -> Iterator[Disagreement]:
