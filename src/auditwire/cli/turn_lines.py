@@ -226,7 +226,7 @@ def _turn(step: Step, layout: _Layout) -> Text:
     event = step.record.event
     turn = step.turn
     agent = event.agent_id if turn is None else turn.agent_id
-    text = Text(printable(agent or "turn"), "bold")
+    text = Text().append(printable(agent or "turn"), "bold")
     turn_id = event.turn_id if turn is None else turn.turn_id
     if turn_id and (layout.ids or not agent):
         text.append(f" {printable(turn_id)}", "dim")

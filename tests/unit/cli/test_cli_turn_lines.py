@@ -264,6 +264,16 @@ def test_errors_are_red_warnings_yellow_and_the_librarys_own_records_dim() -> No
     assert (style_of(lines[3], "✓"), style_of(lines[3], "R")) == ("green", "")
 
 
+def test_of_a_turn_the_agent_is_bold_and_what_was_said_is_not() -> None:
+    first, *_, last = drawn(*a_story())[1:]
+    assert (style_of(first, "planner"), style_of(first, "count words"), str(first.style)) == ("bold", "", "")
+    assert (style_of(last, "5.00 s"), style_of(last, "1 error"), style_of(last, "done")) == (
+        "bold",
+        "red",
+        "",
+    )
+
+
 def test_a_refusal_is_yellow() -> None:
     lines = drawn(
         ev.ToolPolicyDecisionEvent(tool_name="x", action="Deny"),
