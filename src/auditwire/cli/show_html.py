@@ -24,14 +24,15 @@ from auditwire.sessions.totals import most_first
 from auditwire.sessions.trail import HONEST_WORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from auditwire.sessions import Finding, Session, StreamStanding, Trail
 
 __all__ = ["page"]
 
-_FINDINGS, _FAULTS, _GAPS, _AGENTS, _TABLE = 50, 20, 20, 50, 50
+_FINDINGS, _MORE, _FAULTS, _GAPS, _AGENTS, _TABLE = 10, 200, 20, 20, 50, 50
 _TEXT = 300
+_MILLION = 1_000_000
 _COLOURS = 8
 
 _VERDICTS = {
@@ -71,8 +72,8 @@ def page(session: Session, trail: Trail, *, where: str) -> str:
         "head": _head(session, colours),
         "verdict": _verdict(trail),
         "numbers": _numbers(session),
-        "attention": _attention(session),
-        "timeline": timeline(session),
+        "attention": _attention(session, rows.anchors),
+        "timeline": timeline(session, rows.anchors),
         "controls": _controls(session),
         "rows": joined([listed, _left_out(session, rows.left_out)]),
         "data": _data(rows.data),
@@ -87,7 +88,7 @@ def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _data(texts: list[str | None]) -> Html:
+def _data(texts: list[str]) -> Html:
     """The JSON of a large session's events, for the script; no text in it can end the block."""
     if not texts:
         return Html("")
@@ -203,12 +204,17 @@ def _numbers(session: Session) -> Html:
         element(
             "div",
             element("dt", name),
-            element("dd", f"{number:,}", element("small", note) if note and number else None),
+            element("dd", _short(number), element("small", note) if note and number else None),
             class_="tile" if number else "tile none",
         )
         for name, number, note in tiles
     ]
     return joined([element("dl", joined(drawn), class_="tiles"), _tables(session)])
+
+
+def _short(number: int) -> str:
+    """The number, in millions where it has no room otherwise."""
+    return f"{number:,}" if number < _MILLION else f"{number / _MILLION:,.2f} M"
 
 
 def _tables(session: Session) -> Html:
@@ -250,19 +256,35 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[str | int, ...]]) -> Ht
     return element("table", element("thead", element("tr", head)), element("tbody", joined(body)))
 
 
-def _attention(session: Session) -> Html:
+def _attention(session: Session, anchors: Collection[str]) -> Html:
     if not session.findings:
         return element("p", "Nothing failed, nothing was denied, and everything ended.", class_="calm")
-    items = [_finding(finding) for finding in session.findings[:_FINDINGS]]
-    if len(session.findings) > _FINDINGS:
-        items.append(
-            element("li", f"and {len(session.findings) - _FINDINGS:,} more, marked below", class_="cut")
-        )
-    return element("ol", joined(items), class_="findings")
+    first = _findings(session.findings[:_FINDINGS], anchors)
+    rest = session.findings[_FINDINGS:]
+    if not rest:
+        return first
+    more = element("p", f"and {len(rest) - _MORE:,} more, marked below", class_="note")
+    return joined(
+        [
+            first,
+            element(
+                "details",
+                element("summary", f"{len(rest):,} more"),
+                _findings(rest[:_MORE], anchors),
+                more if len(rest) > _MORE else None,
+                class_="numbers",
+            ),
+        ]
+    )
 
 
-def _finding(finding: Finding) -> Html:
+def _findings(findings: Sequence[Finding], anchors: Collection[str]) -> Html:
+    return element("ol", joined(_finding(finding, anchors) for finding in findings), class_="findings")
+
+
+def _finding(finding: Finding, anchors: Collection[str]) -> Html:
     us = finding.entry.event.timestamp_us
+    name = anchor(finding.item)
     return element(
         "li",
         element(
@@ -271,7 +293,7 @@ def _finding(finding: Finding) -> Html:
             element("b", said(finding.subject, 80)) if finding.subject else None,
             element("span", finding.what, class_="what"),
             said(finding.text, _TEXT, "text"),
-            href=f"#{anchor(finding.item)}",
+            href=f"#{name}" if name in anchors else None,
         ),
         class_=finding.level,
     )
@@ -320,7 +342,7 @@ def _left_out(session: Session, rows: int) -> Html | None:
     notes: Iterator[str] = (
         note
         for number, note in (
-            (rows, f"{rows:,} more calls and events have no row here, which keeps the page usable."),
+            (rows, f"{rows:,} more turns, calls and events have no row here, which keeps the page usable."),
             (session.left_out, f"{session.left_out:,} later events are counted and not told (--limit)."),
             (session.repeated, f"{session.repeated:,} records hold an event again that is told already."),
             (len(session.entries) > OPEN, "Turns are folded: the session is long."),

@@ -8,22 +8,24 @@ page's script takes it from, so that the browser has no elements to make for it.
 from __future__ import annotations
 
 import json
+from html import escape
 from typing import TYPE_CHECKING
 
 from auditwire.cli.show_markup import Html, element, joined, said, visible
 from auditwire.cli.show_words import anchor, clock, decision, duration, tell
 from auditwire.sessions import ToolCall, Turn
+from auditwire.sessions.tree import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from auditwire.cli.show_words import Told
-    from auditwire.sessions import Entry, Item
+    from auditwire.sessions import Entry, Item, Moment
 
 __all__ = ["INLINE", "OPEN", "ROWS", "Rows"]
 
 ROWS = 20_000
-"""Rows of calls and events in a page; what comes after them is said."""
+"""Rows of turns, calls and events in a page; how many more there are is said."""
 
 INLINE = 1_500
 """Events up to which the JSON of each stands in its row."""
@@ -56,6 +58,11 @@ class Rows:
     Args:
         events: How many events the session has: whether it is large.
         colours: Agent -> the number of its colour.
+
+    Attributes:
+        left_out: Turns, calls and events that have no row.
+        data: The JSON of the events that do not stand in their rows, by the number there.
+        anchors: What links can lead to.
     """
 
     def __init__(self, events: int, colours: dict[str, int]) -> None:
@@ -65,29 +72,25 @@ class Rows:
         self._room = ROWS
         self._json_room = _JSON_WHOLE
         self.left_out = 0
-        self.data: list[str | None] = []
+        self.data: list[str] = []
+        self.anchors: set[str] = set()
 
-    def list_of(self, items: Iterable[Item], depth: int = 0) -> Html:
+    def list_of(self, items: Iterable[Item]) -> Html:
         """The items as a list; those for which there is no room are counted in ``left_out``."""
         rows = []
         for item in items:
-            if isinstance(item, Turn):
-                if self._room > 0:
-                    rows.append(self._turn(item, depth))
-                else:
-                    self.left_out += 1
-            elif self._room > 0:
-                self._room -= 1
-                rows.append(self._row(item))
-            else:
-                self.left_out += 1
+            if self._room <= 0:
+                self.left_out += sum(1 for _ in walk([item]))
+                continue
+            self._room -= 1
+            rows.append(self._turn(item) if isinstance(item, Turn) else self._row(item))
         return element("ol", joined(rows), class_="rows")
 
     # -- turns ----------------------------------------------------------------------------------------------
 
-    def _turn(self, turn: Turn, depth: int) -> Html:
+    def _turn(self, turn: Turn) -> Html:
         told = tell(turn)
-        inner = [self.list_of(turn.items, depth + 1)]
+        inner = [self.list_of(turn.items)]
         if turn.end is not None:
             inner.append(self._answer(told))
         ends = [entry for entry in (turn.start, turn.end) if entry is not None]
@@ -101,7 +104,7 @@ class Rows:
                 element("div", joined(inner), class_="inside"),
                 open=self._open,
                 class_=f"turn c{self._colour(turn.agent_id)}",
-                id=anchor(turn),
+                id=self._anchor(turn),
             ),
         )
 
@@ -130,9 +133,9 @@ class Rows:
 
     # -- calls and events -----------------------------------------------------------------------------------
 
-    def _row(self, item: Item) -> Html:
+    def _row(self, item: ToolCall | Moment) -> Html:
         told = tell(item)
-        entries = item.entries if isinstance(item, ToolCall) else [item.entry]  # type: ignore[union-attr] # no turn
+        entries = item.entries if isinstance(item, ToolCall) else [item.entry]
         began_us = item.began_us if isinstance(item, ToolCall) else entries[0].event.timestamp_us
         head = element(
             "span",
@@ -158,10 +161,15 @@ class Rows:
                 element("summary", joined(more)),
                 element("div", self._blocks(entries), class_="events"),
                 class_=" ".join(filter(None, ("row", told.kind, told.level))),
-                id=anchor(item),
+                id=self._anchor(item),
                 data_kind=told.kind,
             ),
         )
+
+    def _anchor(self, item: Item) -> str:
+        name = anchor(item)
+        self.anchors.add(name)
+        return name
 
     def _colour(self, agent_id: str | None) -> int:
         return self._colours.get(agent_id or "", len(set(self._colours.values())))
@@ -198,12 +206,15 @@ class Rows:
             note = "Its JSON is left out of this page, which is large enough; auditwire show --json has it."
             return element("p", note, class_="note")
         if self._inline:
-            return element("pre", text, tabindex="0", aria_label=f"{entry.event.event_type} as JSON")
+            escaped = Html(
+                escape(text, quote=False)
+            )  # not by element(), which would escape the line ends too
+            return element("pre", escaped, tabindex="0", aria_label=f"{entry.event.event_type} as JSON")
         self.data.append(text)
         return element("pre", "The JSON is shown by the page's script.", data_json=len(self.data) - 1)
 
-    def _raw(self, entry: Entry) -> Html | None:
-        """The event as JSON, escaped; None where there is no room."""
+    def _raw(self, entry: Entry) -> str | None:
+        """The event as JSON without invisible characters but line ends; None where there is no room."""
         if self._json_room <= 0:
             return None
         whole = json.dumps(entry.event.to_dict(), indent=1, ensure_ascii=False)
@@ -211,7 +222,7 @@ class Rows:
         if len(whole) > _JSON:
             text += f"\n… cut here: {len(whole):,} characters in all"
         self._json_room -= len(text)
-        return Html(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+        return text
 
 
 def _time(us: int) -> Html:

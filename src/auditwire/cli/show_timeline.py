@@ -17,7 +17,7 @@ from auditwire.sessions import Moment, ToolCall, Turn
 from auditwire.sessions.tree import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from auditwire.cli.show_words import Told
     from auditwire.sessions import Item, Session
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["BARS", "LANES", "timeline"]
 
 BARS = 2_000
-"""Bars and marks that are drawn; what comes after them is said."""
+"""Bars and marks that are drawn; how many more there are is said."""
 
 LANES = 12
 """Agents with a lane; the others share the last one."""
@@ -68,7 +68,7 @@ class _Lane:
     def stack(self, bar: _Bar) -> None:
         """Put a call into the first row that is free there; the last row takes the rest."""
         for row in self.rows:
-            if row[-1].right <= bar.left:
+            if row[-1].ended_us <= bar.began_us:
                 row.append(bar)
                 return
         if len(self.rows) < _ROWS:
@@ -77,15 +77,20 @@ class _Lane:
             self.rows[-1].append(bar)
 
 
-def timeline(session: Session) -> Html:
-    """The picture, with a sentence for those who do not see it."""
+def timeline(session: Session, anchors: Collection[str]) -> Html:
+    """The picture, and what it means.
+
+    Args:
+        session: The session.
+        anchors: What links can lead to.
+    """
     bars, left_out = _bars(session)
     scale = Scale([time for bar in bars for time in (bar.began_us, bar.ended_us)])
     lanes = _lanes(session, bars, scale)
     y = 0
     drawn: list[Html] = []
     for lane in lanes:
-        drawn.append(_draw_lane(lane, y))
+        drawn.append(_draw_lane(lane, y, anchors))
         y += lane.height
     parts = [_draw_pauses(scale, y), *drawn, _draw_axis(session, scale, y)]
     picture = element(
@@ -130,22 +135,27 @@ def _legend() -> Html:
 def _bars(session: Session) -> tuple[list[_Bar], int]:
     """What is drawn, in order, and how many more there are."""
     bars: list[_Bar] = []
-    left_out = 0
     for item in walk(session.items):
-        if isinstance(item, Moment) and not _is_drawn(item):
-            continue
-        if len(bars) >= BARS:
-            left_out += 1
-            continue
         told = tell(item)
+        if isinstance(item, Moment) and told.level is None and told.kind not in {"model", "switch"}:
+            continue
         began, ended = _times(item, told)
         bars.append(_Bar(item, told, began, max(began, ended)))
-    return bars, left_out
+    drawn = _chosen(bars)
+    return drawn, len(bars) - len(drawn)
 
 
-def _is_drawn(moment: Moment) -> bool:
-    event = moment.entry.event
-    return isinstance(event, (ev.ModelCallEvent, ev.AgentSwitchEvent)) or tell(moment).level is not None
+def _chosen(bars: list[_Bar]) -> list[_Bar]:
+    """What there is room for: turns, then what needs attention, then some of the rest from everywhere."""
+    if len(bars) <= BARS:
+        return bars
+    turns = [bar for bar in bars if isinstance(bar.item, Turn)]
+    calls = [bar for bar in bars if not isinstance(bar.item, Turn)]
+    drawn = turns[:BARS]
+    for group in ([b for b in calls if b.told.level], [b for b in calls if not b.told.level]):
+        step = max(1, -(-len(group) // max(1, BARS - len(drawn))))
+        drawn += group[::step][: BARS - len(drawn)]
+    return sorted(drawn, key=lambda bar: bar.item.number)
 
 
 def _times(item: Item, told: Told) -> tuple[int, int]:
@@ -184,24 +194,24 @@ def _lanes(session: Session, bars: Iterable[_Bar], scale: Scale) -> list[_Lane]:
     return [lane for lane in shown if lane.turns or lane.rows or lane.marks]
 
 
-def _draw_lane(lane: _Lane, y: int) -> Html:
+def _draw_lane(lane: _Lane, y: int, anchors: Collection[str]) -> Html:
     middle = y + _LABEL + _TURN / 2
     bars = y + _LABEL + _TURN + _GAP
     parts = [
         element("line", x1="0", x2="100%", y1=y + 0.5, y2=y + 0.5, class_="lane"),
         element("text", visible(lane.name)[:60], x="0", y=y + 15, class_="label"),
     ]
-    parts += [_draw_bar(bar, y + _LABEL, _TURN, "turn") for bar in lane.turns]
+    parts += [_linked(bar, _draw_bar(bar, y + _LABEL, _TURN, "turn"), anchors) for bar in lane.turns]
     for number, row in enumerate(lane.rows):
         top = bars + number * (_BAR + _GAP)
-        parts += [_draw_bar(bar, top, _BAR, bar.told.kind) for bar in row]
-    parts += [_draw_mark(bar, middle) for bar in lane.marks]
+        parts += [_linked(bar, _draw_bar(bar, top, _BAR, bar.told.kind), anchors) for bar in row]
+    parts += [_linked(bar, _draw_mark(bar, middle), anchors) for bar in lane.marks]
     return element("g", joined(parts), class_=f"c{lane.colour}")
 
 
 def _draw_bar(bar: _Bar, y: float, height: int, kind: str) -> Html:
     level = f" {bar.told.level}" if bar.told.level else ""
-    rect = element(
+    return element(
         "rect",
         x=f"{bar.left:.3f}%",
         y=y,
@@ -210,19 +220,19 @@ def _draw_bar(bar: _Bar, y: float, height: int, kind: str) -> Html:
         rx=2,
         class_=f"bar {kind}{level}",
     )
-    return _linked(bar, rect)
 
 
 def _draw_mark(bar: _Bar, y: float) -> Html:
     level = bar.told.level or "plain"
-    return _linked(bar, element("circle", cx=f"{bar.left:.3f}%", cy=y, r=5, class_=f"mark {level}"))
+    return element("circle", cx=f"{bar.left:.3f}%", cy=y, r=5, class_=f"mark {level}")
 
 
-def _linked(bar: _Bar, shape: Html) -> Html:
+def _linked(bar: _Bar, shape: Html, anchors: Collection[str]) -> Html:
     told = bar.told
     words = [told.title, told.state, duration(told.duration_ms), f"{clock(bar.began_us, utc=True):%H:%M:%S}"]
     title = element("title", ", ".join(word for word in words if word)[:_TITLE])
-    return element("a", title, shape, href=f"#{anchor(bar.item)}", tabindex="-1")
+    name = anchor(bar.item)
+    return element("a", title, shape, href=f"#{name}" if name in anchors else None, tabindex="-1")
 
 
 def _draw_pauses(scale: Scale, height: int) -> Html:

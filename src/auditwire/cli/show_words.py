@@ -174,7 +174,7 @@ def clock(us: int, *, utc: bool) -> datetime:
     when = datetime.fromisoformat(ev.iso_from_us(us))
     try:
         return when if utc else when.astimezone()
-    except OverflowError:  # the first and last hours of all time have no other zone
+    except (OverflowError, ValueError):  # the first and last hours of all time have no other zone
         return when.astimezone(timezone.utc)
 
 
