@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from auditwire.reading import Record
     from auditwire.stream import Reason
 
-__all__ = ["MUTATIONS", "Expected", "Mutation", "Trail", "honest_trail"]
+__all__ = ["MUTATIONS", "OTHER_PREFIX", "Expected", "Mutation", "Trail", "honest_trail"]
 
 OTHER_PREFIX = "copied"
 
-_TYPES = (TurnStartEvent, TurnEndEvent, ToolCallAttemptEvent, ToolCallCompleteEvent, ErrorEvent)
+KINDS = (TurnStartEvent, TurnEndEvent, ToolCallAttemptEvent, ToolCallCompleteEvent, ErrorEvent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def honest_trail(rng: random.Random, *, linked: bool | None = None) -> Trail:
 
 
 def _event(rng: random.Random) -> AuditEvent:
-    event: AuditEvent = rng.choice(_TYPES)(session_id=f"s{rng.randrange(3)}", turn_id=f"t{rng.randrange(9)}")
+    event: AuditEvent = rng.choice(KINDS)(session_id=f"s{rng.randrange(3)}", turn_id=f"t{rng.randrange(9)}")
     if rng.random() < 0.5:
         event.trace_id = f"{rng.getrandbits(128) | 1:032x}"
         event.span_id = f"{rng.getrandbits(64) | 1:016x}"
