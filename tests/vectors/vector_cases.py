@@ -123,7 +123,7 @@ class Base:
         )
         messages.put(
             "damaged",
-            replace(messages.named["a1"], value=(messages.named["a1"].value or b"")[:-1], offset=9_001),
+            replace(messages.named["a1"], value=(messages.named["a1"].value or b"")[:40], offset=9_001),
         )
 
     def of_a(self, verdict: str = "fault", records: int = 8, **more: Any) -> dict[str, Any]:

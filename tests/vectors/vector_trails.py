@@ -227,6 +227,9 @@ def placed(base: Base) -> None:
     ]
     for name, rules, changed in fine:
         case(f"a record under {name}", rules, a.swapped(_2=changed), whole(a))
+    m.changed("a1-elsewhere", "a1-confluent", topic="audit.turn-end", offset=9_004)
+    moved = base.of_a(faults=[("placement", 1)])
+    case("a record in Confluent framing on another topic", "3 36", a.swapped(_1="a1-elsewhere"), moved)
     for number in (1, 5):
         m.changed(f"a{number}-renamed", f"a{number}", topic="turns")
     renamed = a.swapped(_1="a1-renamed", _5="a5-renamed")

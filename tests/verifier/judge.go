@@ -35,6 +35,7 @@ type record struct {
 	stream   string
 	sequence int64
 	ms       int64
+	latest   int64 // of all messages of this sequence, in the first
 	counted  bool
 }
 
@@ -111,10 +112,10 @@ func (t *trail) excuses(id string, below, above *record) bool {
 	if isUUID7.MatchString(id) {
 		ms, _ = strconv.ParseInt(id[:8]+id[9:13], 16, 64)
 	} else if above != nil {
-		ms = above.ms
+		ms = above.latest
 	}
 	if below != nil {
-		ms = below.ms
+		ms = below.latest
 	}
 	return 0 <= ms && ms < t.horizon
 }
@@ -132,7 +133,7 @@ func (t *trail) stream(id string) *stream {
 
 // add takes a message, of which b was read.
 func (t *trail) add(m *message, b *body) {
-	r := &record{b, b.text("stream_id"), b.number("sequence"), m.ms, m.counted}
+	r := &record{b, b.text("stream_id"), b.number("sequence"), m.ms, m.ms, m.counted}
 	s := t.stream(r.stream)
 	if t.misplaced(m, b) {
 		s.fault("placement", r.sequence)
@@ -160,6 +161,8 @@ func (t *trail) add(m *message, b *body) {
 	} else {
 		s.variants[r.sequence] = append(s.variants[r.sequence], r)
 	}
+	first := s.held(r.sequence)
+	first.latest = max(first.latest, m.ms) // of all copies (V-34)
 }
 
 // misplaced applies V-36 to V-38.
@@ -435,7 +438,9 @@ func (c *court) compare() {
 				break
 			}
 			if s.held(it.sequence) == nil {
-				c.absent[it.sequence] = it.digest
+				if _, there := c.absent[it.sequence]; !there {
+					c.absent[it.sequence] = it.digest
+				}
 			} else if !s.isVariant(it.sequence, it.digest, it.typeKey) {
 				s.fault("changed", it.sequence)
 			}
@@ -523,16 +528,39 @@ func (c *court) sortAbsent(end int64) {
 	}
 }
 
-// cut sorts the pieces of a range, of one meaning each.
+// cut sorts the pieces of a range between two that are taken, of one meaning each.
 func (c *court) cut(first, end int64, edges []int64) {
+	s := c.stream
+	lists := map[string]*[]span{"missing": &s.Missing, "awaited": &s.Awaited, "unreadable": &s.Unreadable,
+		"unaccounted": &s.Unaccounted, "removed": &s.Removed}
+	above := sort.Search(len(s.sequences), func(i int) bool { return s.sequences[i] > first })
+	around := [2]*record{}
+	for i, at := range []int{above - 1, above} {
+		if at >= 0 && at < len(s.sequences) {
+			around[i] = s.held(s.sequences[at])
+		}
+	}
+	excused := c.excuses(s.StreamID, around[0], around[1])
+	meaning := func(n int64) (string, bool) {
+		what := c.meaning(n)
+		isFault := what == "missing" || what == "unreadable"
+		if isFault && excused {
+			return "removed", false
+		}
+		return what, isFault
+	}
 	for first <= end {
-		what, last := c.meaning(first), end
+		what, isFault := meaning(first)
+		last := end
 		for _, edge := range edges {
-			if edge > first && edge <= last && c.meaning(edge) != what {
+			if other, _ := meaning(edge); edge > first && edge <= last && other != what {
 				last = edge - 1
 			}
 		}
-		c.put(what, span{first, last})
+		if isFault {
+			s.fault(what, first)
+		}
+		*lists[what] = append(*lists[what], span{first, last})
 		first = last + 1
 	}
 }
@@ -555,27 +583,6 @@ func (c *court) meaning(n int64) string {
 		return "unreadable"
 	}
 	return "missing"
-}
-
-func (c *court) put(what string, where span) {
-	s := c.stream
-	above := sort.Search(len(s.sequences), func(i int) bool { return s.sequences[i] > where[0] })
-	around := [2]*record{}
-	for i, at := range []int{above - 1, above} {
-		if at >= 0 && at < len(s.sequences) {
-			around[i] = s.held(s.sequences[at])
-		}
-	}
-	isFault := what == "missing" || what == "unreadable"
-	if isFault && c.excuses(s.StreamID, around[0], around[1]) {
-		what, isFault = "removed", false
-	}
-	if isFault {
-		s.fault(what, where[0])
-	}
-	list := map[string]*[]span{"missing": &s.Missing, "awaited": &s.Awaited, "unreadable": &s.Unreadable,
-		"unaccounted": &s.Unaccounted, "removed": &s.Removed}[what]
-	*list = append(*list, where)
 }
 
 // chain applies V-14 and V-15.

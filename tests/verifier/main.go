@@ -52,23 +52,22 @@ func (t *trail) conclude(compacted []string, sealed bool) *outcome {
 	return out
 }
 
-func (t *trail) take(s *schemas, m *message, types map[string]string) {
-	if b, reason := s.decode(m.value, types[m.topic]); reason != "" {
+func (t *trail) take(s *schemas, m *message) {
+	if b, reason := s.decode(m.value); reason != "" {
 		t.problems[reason]++
 	} else {
 		t.add(m, b)
 	}
 }
 
-// topicsOf returns topic -> event type (V-1).
-func topicsOf(s *schemas, prefix string, given map[string]string) map[string]string {
-	out := map[string]string{}
+// topicsOf returns the topics to read (V-1).
+func topicsOf(s *schemas, prefix string, given map[string]string) (out []string) {
 	for eventType := range s.versions {
 		topic, ok := given[eventType]
 		if !ok {
 			topic = prefix + "." + strings.ReplaceAll(eventType, "_", "-")
 		}
-		out[topic] = eventType
+		out = append(out, topic)
 	}
 	return out
 }
@@ -76,7 +75,7 @@ func topicsOf(s *schemas, prefix string, given map[string]string) map[string]str
 // -- Kafka --------------------------------------------------------------------------------------------------
 
 // read reads to the ends, takes the ends again, and reads to those (V-40). It returns what is compacted.
-func read(ctx context.Context, bootstrap string, types map[string]string, each func(*message)) ([]string, error) {
+func read(ctx context.Context, bootstrap string, wanted []string, each func(*message)) ([]string, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(bootstrap, ",")...), kgo.KeepControlRecords())
 	if err != nil {
 		return nil, err
@@ -88,7 +87,7 @@ func read(ctx context.Context, bootstrap string, types map[string]string, each f
 		return nil, err
 	}
 	names := []string{}
-	for topic := range types {
+	for _, topic := range wanted {
 		if listed.Has(topic) {
 			names = append(names, topic)
 		}
@@ -170,7 +169,6 @@ func reached(ends, starts kadm.ListedOffsets, positions map[string]map[int32]int
 // -- test vectors -------------------------------------------------------------------------------------------
 
 type vectors struct {
-	Prefix   string
 	Defaults map[string]any
 	Events   []struct {
 		Fields                                    map[string]any
@@ -179,8 +177,8 @@ type vectors struct {
 		Headers                                   [][2]string
 	}
 	Values []struct {
-		Name, Topic, Reason string
-		Value               *string
+		Name, Reason string
+		Value        *string
 	}
 	Messages map[string]struct {
 		Topic      string
@@ -215,7 +213,7 @@ func (v *vectors) check(s *schemas) (differing []string, checked int) {
 	for i, event := range v.Events {
 		for _, framed := range []string{event.SingleObject, event.Confluent} {
 			name, value := fmt.Sprintf("event %d", i), unhex(framed)
-			b, reason := s.decode(value, strings.Split(event.Type, ":")[0])
+			b, reason := s.decode(value)
 			same(name+": reason", reason, "")
 			if reason != "" {
 				continue
@@ -242,7 +240,7 @@ func (v *vectors) check(s *schemas) (differing []string, checked int) {
 		if value.Value != nil {
 			raw = unhex(*value.Value)
 		}
-		_, reason := s.decode(raw, topicsOf(s, v.Prefix, nil)[value.Topic])
+		_, reason := s.decode(raw)
 		same(value.Name, reason, value.Reason)
 	}
 	for _, trail := range v.Trails {
@@ -258,7 +256,7 @@ func (v *vectors) check(s *schemas) (differing []string, checked int) {
 				}
 				m.headers = append(m.headers, one)
 			}
-			t.take(s, m, topicsOf(s, v.Prefix, trail.Topics))
+			t.take(s, m)
 		}
 		out := t.conclude(trail.Compacted, trail.Sealed)
 		same(trail.Name+": exit status", out.ExitStatus, trail.ExitStatus)
@@ -345,10 +343,10 @@ func main() {
 		eventType, topic, _ := strings.Cut(pair, "=")
 		topics[eventType] = topic
 	}
-	t, types := newTrail(topics, *settled, *horizon), topicsOf(s, *prefix, topics)
+	t := newTrail(topics, *settled, *horizon)
 	ctx, cancel := context.WithTimeout(context.Background(), *timeout)
 	defer cancel()
-	compacted, err := read(ctx, *bootstrap, types, func(m *message) { t.take(s, m, types) })
+	compacted, err := read(ctx, *bootstrap, topicsOf(s, *prefix, topics), func(m *message) { t.take(s, m) })
 	if err != nil {
 		fail(4, err)
 	}

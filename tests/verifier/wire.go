@@ -116,7 +116,7 @@ func (b *body) texts(name string) []string { return b.fields[name].([]string) }
 func (b *body) typeKey() string            { return b.eventType + ":" + b.fingerprint } // V-7
 
 // decode reads a value, nil for none (V-2 to V-4). A reason, when there is one, says why it is no record.
-func (s *schemas) decode(value []byte, topicType string) (*body, string) {
+func (s *schemas) decode(value []byte) (*body, string) {
 	switch {
 	case value == nil:
 		return nil, "tombstone"
@@ -136,13 +136,13 @@ func (s *schemas) decode(value []byte, topicType string) (*body, string) {
 			return nil, "truncated"
 		}
 		if int32(binary.BigEndian.Uint32(value[1:5])) >= 0 {
-			return s.decodeUnnamed(value[5:], topicType)
+			return s.decodeUnnamed(value[5:])
 		}
 	}
 	return nil, "foreign"
 }
 
-func (s *schemas) decodeUnnamed(raw []byte, topicType string) (out *body, reason string) {
+func (s *schemas) decodeUnnamed(raw []byte) (out *body, reason string) {
 	in := reader{raw: raw}
 	in.text()
 	eventType := in.text()
@@ -151,8 +151,6 @@ func (s *schemas) decodeUnnamed(raw []byte, topicType string) (out *body, reason
 		return nil, in.bad
 	case versions == nil:
 		return nil, "foreign"
-	case eventType != topicType:
-		return nil, "malformed"
 	default:
 		for i := len(versions) - 1; i >= 0; i-- { // the newest one that fits, or else its reason
 			if fits, bad := versions[i].read(raw); bad == "" || i == 0 && out == nil {

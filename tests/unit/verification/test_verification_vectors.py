@@ -6,27 +6,29 @@ import json
 import re
 import subprocess
 import sys
-from base64 import b64decode
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from auditwire.errors import DecodingError
-from auditwire.events import ALL_TYPES
 from auditwire.stream import type_key, unpack_entry
-from auditwire.verification import FactWriter, Horizon, check_streams, judge
-from auditwire.wire import decode, envelope, headers, schema_for, source, topic_name, traceparent
+from auditwire.verification import check_streams
+from auditwire.wire import decode, headers, schema_for, source, topic_name, traceparent
 from support.stored import Stored, as_record
+from support.verification_vectors import (
+    FILE,
+    VECTORS,
+    comparable,
+    expected,
+    judged,
+    reason_of,
+    stored,
+)
 
 if TYPE_CHECKING:
     from auditwire.verification import StreamReport
 
-ROOT = Path(__file__).parents[3]
-FOLDER = ROOT / "tests" / "vectors"
-VECTORS: dict[str, Any] = json.loads((FOLDER / "verification.json").read_text(encoding="ascii"))
-PAGE = (ROOT / "docs" / "verification.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "verification.md").read_text(encoding="utf-8")
 RULES = re.findall(r"^\*\*(V-\d+) ", PAGE, re.MULTILINE)
 CASES = [*VECTORS["events"], *VECTORS["values"], *VECTORS["trails"]]
 
@@ -35,54 +37,11 @@ def named(case: dict[str, Any]) -> str:
     return str(case.get("name") or case["type"])
 
 
-def raw(text: str | None) -> bytes | None:
-    return None if text is None else b64decode(text)
-
-
-def stored(name: str) -> Stored:
-    said = VECTORS["messages"][name]
-    return Stored(
-        topic=said["topic"],
-        partition=said["partition"],
-        offset=said["offset"],
-        timestamp_ms=said["timestamp_ms"],
-        key=raw(said["key"]),
-        headers=[(header, raw(value)) for header, value in said["headers"]],
-        value=raw(said["value"]),
-    )
-
-
-def types_of_topics(trail: dict[str, Any]) -> dict[str, str]:
-    given = trail.get("topics", {})
-    return {given.get(name) or topic_name(VECTORS["prefix"], name): name for name in ALL_TYPES}
-
-
-def reason_of(value: bytes | None, event_type: str | None) -> str | None:
-    """Why a value is no record; None: it is one."""
-    try:
-        decode(value, event_type=event_type)
-    except DecodingError as error:
-        return error.reason
-    return None
-
-
-def expected(stream: dict[str, Any]) -> dict[str, Any]:
-    return {**VECTORS["defaults"], **stream}
-
-
-def comparable(report: dict[str, Any], names: dict[str, Any]) -> dict[str, Any]:
-    """Those fields of a report that the vectors have, faults as kinds and sequences."""
-    out = {name: report[name] for name in names}
-    out["faults"] = sorted({(fault["kind"], fault["sequence"]) for fault in report["faults"]})
-    out["faults"] = [list(fault) for fault in out["faults"]]
-    return out
-
-
 # -- the file -----------------------------------------------------------------------------------------------
 
 
 def test_the_file_is_what_its_sources_give_byte_for_byte() -> None:
-    script = FOLDER / "generate_verification.py"
+    script = FILE.with_name("generate_verification.py")
     done = subprocess.run(
         [sys.executable, str(script), "--check"], capture_output=True, text=True, check=False
     )
@@ -143,80 +102,30 @@ def test_the_last_event_is_a_checkpoint_that_lists_the_others() -> None:
 @pytest.mark.parametrize("case", VECTORS["values"], ids=named)
 def test_a_value_is_no_record_for_this_reason(case: dict[str, Any]) -> None:
     value = None if case["value"] is None else bytes.fromhex(case["value"])
-    assert reason_of(value, types_of_topics({}).get(case["topic"])) == case["reason"]
+    assert reason_of(value) == case["reason"]
 
 
 # -- trails -------------------------------------------------------------------------------------------------
 
 
-class Fetched:
-    """A message as the client gives it."""
-
-    def __init__(self, stored: Stored) -> None:
-        self._stored = stored
-
-    def __len__(self) -> int:
-        return len(self._stored.value or b"")
-
-    def value(self) -> bytes | None:
-        return self._stored.value
-
-    def key(self) -> bytes | None:
-        return self._stored.key
-
-    def headers(self) -> list[tuple[str, bytes | None]] | None:
-        return self._stored.headers or None
-
-    def topic(self) -> str:
-        return self._stored.topic
-
-    def partition(self) -> int:
-        return self._stored.partition
-
-    def offset(self) -> int:
-        return self._stored.offset
-
-    def timestamp(self) -> tuple[int, int]:
-        created, none = 1, 0
-        return created if self._stored.timestamp_ms >= 0 else none, self._stored.timestamp_ms
-
-
-def assert_as_expected(trail: dict[str, Any], reports: list[StreamReport]) -> None:
-    reports = sorted(reports, key=lambda report: report.stream_id)
-    wanted = [expected(stream) for stream in trail["streams"]]
-    assert [report.stream_id for report in reports] == [stream["stream_id"] for stream in wanted]
-    assert [
-        comparable(report.to_dict(), names) for report, names in zip(reports, wanted, strict=True)
-    ] == wanted
+def assert_as_expected(reports: list[StreamReport], trail: dict[str, Any]) -> None:
+    assert [comparable(report) for report in reports] == [expected(stream) for stream in trail["streams"]]
 
 
 @pytest.mark.parametrize("trail", VECTORS["trails"], ids=named)
-def test_a_trail_has_these_reports(trail: dict[str, Any], tmp_path: Path) -> None:
-    types, ends, problems = types_of_topics(trail), trail.get("first_ends", {}), Counter[str]()
-    with FactWriter(tmp_path, topics=trail.get("topics")) as writer:
-        for message in map(stored, trail["records"]):
-            reason = reason_of(message.value, types.get(message.topic))
-            if reason is None:
-                end = ends.get(f"{message.topic}/{message.partition}")
-                found = envelope(message.value, event_type=types.get(message.topic))
-                writer.add(Fetched(message), found, counted=end is None or message.offset < end)
-            else:
-                problems[reason] += 1
-        runs = writer.close()
-    assert problems == Counter(trail.get("undecodable", {}))
-    horizon = Horizon(trail["horizon_ms"]) if "horizon_ms" in trail else None
-    assert_as_expected(trail, list(judge(runs, settled=trail.get("settled", False), horizon=horizon)))
+def test_a_trail_has_these_reports_and_this_exit_status(trail: dict[str, Any], tmp_path: Path) -> None:
+    outcome, reports = judged(trail, tmp_path)
+    assert_as_expected(reports, trail)
+    assert dict(outcome.undecodable) == trail.get("undecodable", {})
+    assert outcome.exit_status == trail["exit_status"]
 
 
 @pytest.mark.parametrize(
     "trail", [t for t in VECTORS["trails"] if not {"horizon_ms", "first_ends"} & t.keys()], ids=named
 )
 def test_records_that_a_program_holds_have_these_reports(trail: dict[str, Any]) -> None:
-    types = types_of_topics(trail)
     records = [
-        as_record(message)
-        for message in map(stored, trail["records"])
-        if reason_of(message.value, types.get(message.topic)) is None
+        as_record(message) for message in map(stored, trail["records"]) if reason_of(message.value) is None
     ]
     reports = check_streams(records, topics=trail.get("topics"), settled=trail.get("settled", False))
-    assert_as_expected(trail, reports)
+    assert_as_expected(reports, trail)
