@@ -142,6 +142,7 @@ def _verdict(trail: Trail) -> Html:
                 "details",
                 element("summary", "The streams, and what this proves"),
                 element("ul", streams, class_="streams"),
+                joined(element("p", said(note, _TEXT)) for note in trail.notes),
                 element("p", HONEST_WORDS, class_="note"),
                 open=trail.standing in {"fault", "open"},
             ),

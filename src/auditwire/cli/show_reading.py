@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from auditwire.cli.connection import ANSWER_SECONDS
 from auditwire.cli.output import remark
 from auditwire.cli.progress import Bar
+from auditwire.cli.verify_progress import VerifyBar
 from auditwire.reading import Reader
 from auditwire.sessions import SessionBuilder, judge_trail
-from auditwire.verification import check_streams
+from auditwire.verification.placement import CLAMP_MS
+from auditwire.verification.trail import verify_trail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +22,13 @@ if TYPE_CHECKING:
     from auditwire.cli.filters import Filters
     from auditwire.reading import Record
     from auditwire.sessions import Session, Trail
+    from auditwire.verification import StreamReport
+    from auditwire.verification.outcome import TrailReport
 
 __all__ = ["judge_streams", "read_session"]
 
 _SLICE = 0.25
+_AROUND_MS = 120_000  # two heartbeats: the longest between a record and the checkpoint that lists it
 _OFTEN = 500  # records between two looks at the progress, which has to be put together
 
 
@@ -85,6 +90,10 @@ def _nothing(where: Connection, session_id: str, filters: Filters, looked_at: in
 def judge_streams(where: Connection, session: Session, filters: Filters, *, check: bool) -> Trail:
     """The verdict on the streams that hold the session.
 
+    A check of a span of time excuses what may have been sent before it, for an hour (see
+    :class:`~auditwire.verification.Horizon`), and what a checkpoint behind it would list. So more is checked
+    than is shown: an hour before, and two heartbeats after.
+
     Args:
         where: The trail.
         session: The session.
@@ -93,13 +102,31 @@ def judge_streams(where: Connection, session: Session, filters: Filters, *, chec
 
     Raises:
         BrokerError: The trail cannot be read.
+        SinkError: What the check sorts cannot be written to the directory for temporary files.
     """
     if not check:
         return judge_trail(session, None)
-    if filters.since_ms is not None or filters.until_ms is not None:
-        remark("the streams are checked as a whole, whatever --since and --until say")
-    streams = {share.stream_id for share in session.streams}
-    with Reader(
-        where.bootstrap, prefix=where.prefix, config=where.config, timeout=ANSWER_SECONDS, stream_id=streams
-    ) as reader:
-        return judge_trail(session, check_streams(_shown(reader, "checking")))
+    since_ms, until_ms = filters.since_ms, filters.until_ms
+    reports: list[StreamReport] = []
+    with ExitStack() as stack:
+        found = verify_trail(
+            where.bootstrap,
+            prefix=where.prefix,
+            config=where.config,
+            since_ms=None if since_ms is None else max(0, since_ms - CLAMP_MS - _AROUND_MS),
+            until_ms=None if until_ms is None else until_ms + _AROUND_MS,
+            session_ids=[session.session_id],
+            timeout=ANSWER_SECONDS,
+            on_report=lambda report, _standing: reports.append(report),
+            on_progress=VerifyBar(stack).show,
+        )
+    return judge_trail(session, reports, notes=_notes(found))
+
+
+def _notes(found: TrailReport) -> Iterator[str]:
+    yield from found.notes
+    for topic in found.compacted:
+        yield f"topic {topic} is compacted: the broker removes records of it"
+    if found.doubtful:
+        counts = ", ".join(f"{number:,} {reason}" for reason, number in sorted(found.doubtful.items()))
+        yield f"messages on the topics look like records and cannot be read: {counts}"

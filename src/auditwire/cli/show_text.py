@@ -243,6 +243,8 @@ def trail_lines(trail: Trail, width: int | None) -> Iterator[Text]:
     yield Text("  ").append_text(mark)
     for stream in trail.streams:
         yield from _stream_lines(stream, width)
+    for note in trail.notes:
+        yield Text(f"  {printable(note)}", "yellow")
     if trail.standing != "unchecked":
         yield Text(f"  {HONEST_WORDS}", "dim")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from auditwire.verification.ranges import in_words
+from auditwire.verification.ranges import in_words, overlaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +24,8 @@ Standing = Literal["complete", "recovered", "open", "fault", "unchecked"]
 _WORST_FIRST: tuple[Standing, ...] = ("fault", "unchecked", "open", "recovered", "complete")
 
 _FAULTY_GAPS = ("missing", "lost with a journal that cannot be read")
+
+_DOUBTFUL = ("missing", "awaited", "unreadable", "unaccounted", "removed", "withheld", "unproven")
 
 _FAULTS = 20
 """Faults of one stream that are told in words."""
@@ -45,7 +47,7 @@ class StreamStanding:
         service: The service that wrote it; None when no checkpoint tells.
         records: Records of the stream that were looked at, those of other sessions included.
         sealed: Every record from the session's first to its last in this stream is there, and is the one that
-            an unbroken chain of checkpoints lists.
+            a checkpoint or a recovery record lists.
         sentence: The verdict in words.
         gaps: Ranges of sequences that are not there, first and last, each with what is known of them.
         faults: What is wrong, each as a sentence; at most 20.
@@ -78,11 +80,13 @@ class Trail:
         standing: The worst of its streams'.
         sentence: The same for people.
         streams: Each stream that holds part of the session.
+        notes: What the check says of the trail as a whole.
     """
 
     standing: Standing
     sentence: str
     streams: list[StreamStanding]
+    notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """In JSON's own types."""
@@ -93,29 +97,35 @@ class Trail:
             out["gaps"] = [{"first": first, "last": last, "what": what} for first, last, what in stream.gaps]
             verdict = {"verdict": out.pop("standing"), "session_records": share.pop("records")}
             streams.append({**share, **verdict, **out})
-        return {"verdict": self.standing, "sentence": self.sentence, "streams": streams}
+        return {
+            "verdict": self.standing,
+            "sentence": self.sentence,
+            "streams": streams,
+            "notes": list(self.notes),
+        }
 
 
-def judge_trail(session: Session, reports: Iterable[StreamReport] | None) -> Trail:
+def judge_trail(
+    session: Session, reports: Iterable[StreamReport] | None, *, notes: Iterable[str] = ()
+) -> Trail:
     """The verdict on a session.
 
     Args:
         session: The session.
         reports: The reports on its streams; those on others are left aside. None: no check was made.
+        notes: What the check says of the trail as a whole.
     """
     known = {report.stream_id: report for report in reports or ()}
     streams = [_standing(share, known.get(share.stream_id)) for share in session.streams]
     standing = min((stream.standing for stream in streams), key=_WORST_FIRST.index)
-    return Trail(standing, _sentence(standing, streams), streams)
+    return Trail(standing, _sentence(standing, streams), streams, list(notes))
 
 
 def _standing(share: StreamShare, report: StreamReport | None) -> StreamStanding:
     if report is None:
         return StreamStanding(share, "unchecked", sentence="was not checked")
     gaps = _gaps(report)
-    sealed = report.sealed_to >= share.last_sequence and not any(
-        first <= share.last_sequence and last >= share.first_sequence for first, last, _ in gaps
-    )
+    sealed = _is_sealed(share, report, gaps)
     return StreamStanding(
         share,
         report.verdict,
@@ -125,9 +135,18 @@ def _standing(share: StreamShare, report: StreamReport | None) -> StreamStanding
         sentence=_of_stream(share, report, sealed=sealed),
         gaps=gaps,
         faults=[_fault(fault) for fault in report.faults[:_FAULTS]],
-        faults_total=max(len(report.faults), getattr(report, "faults_total", 0)),
+        faults_total=report.faults_total,
         notes=list(report.notes),
     )
+
+
+def _is_sealed(share: StreamShare, report: StreamReport, gaps: list[tuple[int, int, str]]) -> bool:
+    absent = [(first, last) for first, last, _ in gaps]
+    doubtful = (*absent, *report.unproven)
+    told = sum(last - first + 1 for first, last in doubtful)
+    if report.verdict == "fault" or sum(report.counts.get(name, 0) for name in _DOUBTFUL) > told:
+        return False  # where ranges were left out of the report, they may be here
+    return not overlaps(doubtful, share.first_sequence, share.last_sequence)
 
 
 def _gaps(report: StreamReport) -> list[tuple[int, int, str]]:
@@ -138,7 +157,7 @@ def _gaps(report: StreamReport) -> list[tuple[int, int, str]]:
             ("not arrived yet", report.awaited),
             (_FAULTY_GAPS[1], report.unreadable),
             ("unaccounted for", report.unaccounted),
-            ("removed by retention", getattr(report, "removed", [])),
+            ("before what was read, or removed by retention", report.removed),
         )
         for first, last in ranges
     ]
@@ -161,14 +180,14 @@ def _of_stream(share: StreamShare, report: StreamReport, *, sealed: bool) -> str
             f"{report.recovered_to}, is there and unchanged"
         )
     if report.verdict == "fault":
-        return f"has {count(max(len(report.faults), getattr(report, 'faults_total', 0)), 'fault')}"
+        return f"has {count(report.faults_total, 'fault')}"
     state = "is closed" if report.closed else "is still open, or its process ended without closing it"
     if sealed:
         here = in_words(share.first_sequence, share.last_sequence)
         return f"{state}; nothing between the session's first and last record ({here}) is missing or changed"
-    rest = "not all of the session's records are sealed by a checkpoint yet"
-    if report.sealed_to >= 0:
-        rest += f" (sealed up to record {report.sealed_to}, the session goes on to {share.last_sequence})"
+    rest = "not all of the session's records are there and listed by a checkpoint"
+    if 0 <= report.listed_to < share.last_sequence:
+        rest += f" (listed up to record {report.listed_to}, the session goes on to {share.last_sequence})"
     return f"{state}; nothing is wrong, but {rest}"
 
 
@@ -199,7 +218,7 @@ def _sentence(standing: Standing, streams: list[StreamStanding]) -> str:
         )
     return (
         f"Nothing is wrong, and it is not proven to the end: the session is {held}, and the last ones are "
-        "not all sealed by a checkpoint yet, or have not arrived."
+        "not all listed by a checkpoint, or have not arrived."
     )
 
 

@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 
 from auditwire import AuditEmitter, KafkaCollector
 from auditwire.cli.app import run
-from auditwire.wire import topic_name
+from auditwire.wire import frame_single_object, schema_for, topic_name
 from support.told import script
 
 if TYPE_CHECKING:
@@ -164,6 +164,17 @@ def test_messages_that_are_no_events_are_counted_once_each_time_they_are_read(
     captured = capsys.readouterr()
     assert captured.out.startswith("Session support-4711\n")
     assert "foreign 1" in captured.err
+
+
+def test_records_that_cannot_be_read_are_said_beside_the_verdict(
+    audit_broker: EmbeddedBroker, played: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = Producer({"bootstrap.servers": audit_broker.bootstrap_servers})
+    client.produce(f"{played}.error", frame_single_object(schema_for("error").fingerprint, b"\x02"))
+    client.flush(10)
+    assert run(["show", SESSION]) == 0
+    out = capsys.readouterr().out
+    assert "messages on the topics look like records and cannot be read: 1 " in out
 
 
 # -- the page ----------------------------------------------------------------------------------------------

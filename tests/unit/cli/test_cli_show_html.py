@@ -175,7 +175,8 @@ def test_many_gaps_and_faults_are_counted() -> None:
         faults_total=40,
         notes=["a note"],
     )
-    text = page_of(session, Trail("fault", "The trail is at fault.", [stream])).text
+    text = page_of(session, Trail("fault", "The trail is at fault.", [stream], ["of the trail"])).text
+    assert "of the trail" in text
     assert "record 0: not arrived yet" in text
     assert "records 2 to 4: not arrived yet" in text
     assert "and 10 more gaps" in text

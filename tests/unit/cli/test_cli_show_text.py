@@ -138,7 +138,10 @@ def standing(**more: object) -> StreamStanding:
 
 
 def verdict(stream: StreamStanding) -> list[str]:
-    return [line.plain for line in trail_lines(Trail("fault", "The trail is at fault.", [stream]), None)]
+    return [
+        line.plain
+        for line in trail_lines(Trail("fault", "The trail is at fault.", [stream], ["of the trail"]), None)
+    ]
 
 
 def test_a_fault_is_told_with_gaps_faults_and_notes() -> None:
@@ -161,6 +164,7 @@ def test_a_fault_is_told_with_gaps_faults_and_notes() -> None:
         "    and 2 faults more: see auditwire verify",
         "    a note",
     ]
+    assert found[9] == "  of the trail"
 
 
 def test_many_gaps_and_faults_are_counted() -> None:

@@ -59,13 +59,13 @@ def test_an_open_stream_whose_end_is_not_sealed_is_not_proven_to_the_end() -> No
     trail = trail_of(builder.records)
     assert (trail.standing, trail.streams[0].sealed) == ("open", False)
     assert trail.sentence.startswith("Nothing is wrong, and it is not proven to the end")
-    assert "sealed up to record 3, the session goes on to 5" in trail.streams[0].sentence
+    assert "listed up to record 3, the session goes on to 5" in trail.streams[0].sentence
 
 
-def test_a_stream_that_no_checkpoint_has_sealed_says_no_number() -> None:
+def test_a_stream_of_which_no_checkpoint_is_there_says_no_number() -> None:
     trail = trail_of(stream().records[1:])
     assert (trail.streams[0].standing, trail.streams[0].sealed) == ("open", False)
-    assert "sealed up to" not in trail.streams[0].sentence
+    assert "listed up to" not in trail.streams[0].sentence
     assert trail.streams[0].gaps == [(0, 0, "not arrived yet")]
 
 
@@ -115,6 +115,29 @@ def test_a_stream_of_which_the_check_says_nothing_is_unchecked() -> None:
     session = builder.build()
     assert session is not None
     assert judge_trail(session, []).standing == "unchecked"
+
+
+def test_ranges_that_a_report_leaves_out_may_hold_the_session() -> None:
+    records = stream().checkpoint().records
+    builder = SessionBuilder(ID)
+    for record in records:
+        builder.add(record)
+    session = builder.build()
+    assert session is not None
+    (report,) = check_streams(records)
+    assert judge_trail(session, [report]).streams[0].sealed
+    report.counts["unproven"] = 5_000
+    assert not judge_trail(session, [report]).streams[0].sealed
+
+
+def test_notes_on_the_trail_are_kept() -> None:
+    records = stream().records
+    builder = SessionBuilder(ID)
+    builder.add(records[1])
+    session = builder.build()
+    assert session is not None
+    trail = judge_trail(session, check_streams(records), notes=["a note"])
+    assert trail.to_dict()["notes"] == ["a note"]
 
 
 def test_the_dictionary_has_the_share_beside_the_verdict() -> None:
