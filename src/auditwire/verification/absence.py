@@ -37,7 +37,7 @@ class AbsenceRule:
         self._known_to = known_to
         self._settled = settled
         # between two of these, every sequence means the same
-        edges = {acknowledged, known_to + 1}
+        edges = {acknowledged, known_to + 1, recovery.last_sequence + 1}
         edges.update(edge for first, last in (*recovery.runs, *recovery.holes) for edge in (first, last + 1))
         self._edges = sorted(edges)
 

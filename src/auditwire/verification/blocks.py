@@ -124,13 +124,14 @@ class Block:
         identities: For each entry 40 bytes, as they stand in a row: digest and type.
     """
 
-    __slots__ = ("_types", "by", "end", "first", "identities", "kind")
+    __slots__ = ("_payload", "_types", "by", "end", "first", "identities", "kind")
 
     def __init__(self, sequence: int, kind: Kind, claim: bytes) -> None:
         payload = payload_of(claim)
         (count,) = _COUNT.unpack_from(payload)
         after = _COUNT.size + count * ENTRY_BYTES
         types, *self.by = unpacked(payload[after:])
+        self._payload = payload
         self.kind = kind
         self.first = sequence
         self.end = sequence + count
@@ -151,6 +152,12 @@ class Block:
         """The same for several, one after the other."""
         start = self.first
         return self.identities[(first - start) * _IDENTITY_BYTES : (end - start) * _IDENTITY_BYTES]
+
+    def cut(self, first: int, end: int) -> bytes:
+        """A claim that lists only the entries from a sequence to before another."""
+        start, after = (_COUNT.size + (at - self.first) * ENTRY_BYTES for at in (first, end))
+        who = self._payload[_COUNT.size + (self.end - self.first) * ENTRY_BYTES :]
+        return about(first, self.kind, _COUNT.pack(end - first) + self._payload[start:after] + who)
 
     def says_the_same(self, other: Block) -> bool:
         """True when the other lists the same of the same sequences."""

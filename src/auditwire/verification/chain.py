@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from auditwire.verification.layout import Place, unpacked
 from auditwire.verification.report import KEPT
@@ -23,17 +23,36 @@ class ChainJudge:
     Args:
         findings: Takes what is found.
         exists: Whether a stream has a record.
+        state: What ``state`` returned in an earlier check; checkpoints up to there are passed over.
     """
 
     __slots__ = ("_absent", "_exists", "_findings", "_last", "_next", "_unbroken")
 
-    def __init__(self, findings: Findings, exists: Callable[[str], bool]) -> None:
+    def __init__(
+        self, findings: Findings, exists: Callable[[str], bool], state: list[Any] | None = None
+    ) -> None:
         self._findings = findings
         self._exists = exists
         self._absent: set[str] = set()
         self._last = -1  # the checkpoint before
         self._next = 0  # what the next one has to begin with
         self._unbroken = True
+        if state is not None:
+            report = findings.report
+            self._last, self._next, self._unbroken, absent = state[:4]
+            report.checkpoints, report.sealed_to, report.listed_to = state[4:]
+            self._look_for(absent)
+
+    @property
+    def last(self) -> int:
+        """The last checkpoint so far; -1: none."""
+        return self._last
+
+    def state(self) -> list[Any]:
+        """What a later check needs to go on from here."""
+        report = self._findings.report
+        counts = [report.checkpoints, report.sealed_to, report.listed_to]
+        return [self._last, self._next, self._unbroken, sorted(self._absent), *counts]
 
     def take(self, sequence: int, payload: bytes, explained_to: int) -> bool:
         """Take a checkpoint; True when it is a closing one.
@@ -46,7 +65,7 @@ class ChainJudge:
             explained_to: The highest absent sequence so far of which is known why it is absent.
         """
         first, count, reason, error, named, malformed, *place = unpacked(payload[_DIGEST_BYTES:])
-        if sequence == self._last:
+        if sequence <= self._last:
             return bool(reason == "close")
         findings, where = self._findings, Place(*place)
         if reason == "open" and sequence > 0:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import chain, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from auditwire.verification.layout import key_of
-from auditwire.verification.runs import merged_rows, sequences_in
+from auditwire.verification.carry import PRESENT
+from auditwire.verification.cursors import ClaimCursor
+from auditwire.verification.layout import Kind, key_of, payload_of
+from auditwire.verification.ranges import joined
+from auditwire.verification.runs import has_records, merged_claims, merged_rows, sequences_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from auditwire.verification.ranges import Range
-    from auditwire.verification.runs import Runs
+    from auditwire.verification.runs import Group, Runs
 
 __all__ = ["Elsewhere"]
 
@@ -40,7 +44,7 @@ class Elsewhere:
 
     def exists(self, stream_id: str) -> bool:
         """Whether a stream has a record."""
-        if any(group.rows for group in self._runs.groups_of(key_of(stream_id))):
+        if has_records(self._runs.groups_of(key_of(stream_id))):
             return True
         return self._known is not None and self._known(stream_id)
 
@@ -50,10 +54,19 @@ class Elsewhere:
         if ranges is None:
             while len(self._present) >= _MOST_STREAMS:
                 del self._present[next(iter(self._present))]
-            ranges = self._present[stream_id] = []
-            for present in sequences_in(merged_rows(self._runs.groups_of(key_of(stream_id)))):
-                ranges.append(present)
-                if len(ranges) == _MOST_RANGES:
-                    break
+            groups = self._runs.groups_of(key_of(stream_id))
+            found = chain(sequences_in(merged_rows(groups)), _seen_before(groups))
+            ranges = self._present[stream_id] = joined(islice(found, _MOST_RANGES))
         at = bisect_right(ranges, first, key=itemgetter(0)) - 1
         return at >= 0 and ranges[at][1] >= end - 1
+
+
+def _seen_before(groups: Sequence[Group]) -> Iterator[Range]:
+    """The ranges that only an earlier check has read."""
+    claims = ClaimCursor(merged_claims(groups))
+    for _ in claims.heads(Kind.REMEMBERED_HEAD):  # the last kind of head: all are passed over
+        pass
+    while (first := claims.sequence) is not None:
+        kind, claim = claims.kind, claims.take()
+        if kind == Kind.PRESENT:
+            yield first, PRESENT.unpack(payload_of(claim))[0]

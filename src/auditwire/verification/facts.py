@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from auditwire.errors import DecodingError
 from auditwire.reading.record import headers_of
 from auditwire.stream import type_key
+from auditwire.verification.carry import CarryError, read_carry
 from auditwire.verification.layout import (
     Kind,
     Names,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from auditwire.reading.record import ClientMessage, Record
     from auditwire.wire import Envelope
 
-__all__ = ["CarryError", "FactWriter"]
+__all__ = ["CarryError", "FactWriter"]  # the first stands beside what raises it
 
 _SPECVERSION = ("ce_specversion", b"1.0")  # headers, as the sender makes them
 _CONTENT_TYPE = ("content-type", b"application/avro")
@@ -60,13 +61,6 @@ _CLAIM_COST = 100  # bytes of a claim in memory besides its own
 _FOLD = 100  # so many runs become one: each is a file that is open while streams are judged
 _REMEMBERED = Struct(">Q32sqB")
 _SEQUENCE = Struct(">Q")
-
-
-class CarryError(ValueError):
-    """What an earlier check carried over cannot be used: another version made it, or it is damaged.
-
-    Read everything again.
-    """
 
 
 class _Kind(NamedTuple):
@@ -257,7 +251,15 @@ class FactWriter:
         Raises:
             CarryError: Another version made it, or it is damaged.
         """
-        raise NotImplementedError
+        if self._room <= 0:
+            self._spill()
+        carried = read_carry(blob)
+        self._names.add(carried.names)
+        stream = self._stream(stream_id)
+        stream.rows += carried.rows
+        self._room -= len(carried.rows)
+        for claim in carried.claims:
+            self._put(stream, claim)
 
     # -- the end --------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from auditwire.verification.absence import AbsenceRule
 from auditwire.verification.notes import bytes_in_words
-from auditwire.verification.ranges import in_words
+from auditwire.verification.ranges import Range, in_words
 
 if TYPE_CHECKING:
     from auditwire.verification.findings import Findings
@@ -17,6 +17,7 @@ __all__ = ["GapJudge"]
 
 _What = Literal["missing", "awaited", "unreadable", "unaccounted", "removed", "gone"]
 _EXPLAINED: frozenset[_What] = frozenset({"awaited", "unaccounted", "unreadable", "removed"})
+_MAY_COME: frozenset[_What] = frozenset({"awaited", "unaccounted"})
 _EXCUSED: frozenset[_What] = frozenset({"missing", "unreadable", "gone"})
 
 
@@ -31,6 +32,7 @@ class GapJudge:
 
     Attributes:
         explained_to: The highest absent sequence that explains why a checkpoint is not there; -1: none.
+        first_open: The first absent sequence that may still come; -1: none.
         excused_last: True when the record that a state file knows may have been removed.
     """
 
@@ -43,6 +45,7 @@ class GapJudge:
         "_settled",
         "excused_last",
         "explained_to",
+        "first_open",
     )
 
     def __init__(self, findings: Findings, heads: Heads, horizon: Horizon | None, *, settled: bool) -> None:
@@ -55,12 +58,13 @@ class GapJudge:
         )
         self._pending: _Piece | None = None  # may still grow
         self.explained_to = -1
+        self.first_open = -1
         self.excused_last = False
 
     def absent(
         self, first: int, last: int, below_ms: int | None, above_ms: int | None, listed: str | None
-    ) -> None:
-        """Take a range of absent sequences.
+    ) -> list[Range]:
+        """Take a range of absent sequences; those parts of it that may still come are returned.
 
         Args:
             first: The first.
@@ -72,9 +76,15 @@ class GapJudge:
         excused = self._horizon is not None and self._horizon.excuses(
             self._heads.stream_id, below_ms, above_ms
         )
+        may_come: list[Range] = []
         for absence, (start, end) in self._rule.sort((first, last)):
             what: _What = "removed" if excused and absence in _EXCUSED else absence
             self._take(_Piece(what, start, end, listed if start == end == first else None))
+            if what in _MAY_COME:
+                may_come.append((start, end))
+        if may_come and self.first_open < 0:
+            self.first_open = may_come[0][0]
+        return may_come
 
     def gone(self, first: int, last: int) -> None:
         """Take a range behind the last record that is there, up to the one that a state file knows."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from auditwire.verification.layout import Kind, is_hashed, text_of, unpacked
+from auditwire.verification.layout import Kind, head, is_hashed, text_of, unpacked
 from auditwire.verification.speech import CHECKPOINT_HEAD
 from auditwire.verification.statements import Recovery, Statement, put_together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from auditwire.verification.cursors import ClaimCursor
 
@@ -46,6 +46,10 @@ class Heads:
         named_to: The highest sequence that a later stream names; -1: none does.
         recovery: What adopters say.
         remembered: What a state file knows.
+        duplicates: How many duplicates earlier checks have met.
+        first_timestamp_ms: The Kafka timestamp of the first record, where only an earlier check has seen it.
+        chain: Where the chain of checkpoints stood in an earlier check.
+        raw: What has to be carried to a later check as it is; kept only where one is to come.
     """
 
     stream_id: str
@@ -59,6 +63,10 @@ class Heads:
     named_to: int = -1
     recovery: Recovery
     remembered: Remembered | None = None
+    duplicates: int = 0
+    first_timestamp_ms: int = -1
+    chain: list[Any] | None = None
+    raw: list[bytes] = field(default_factory=list)
 
     @property
     def known_to(self) -> int:
@@ -67,7 +75,12 @@ class Heads:
 
 
 def read_heads(
-    key: bytes, claims: ClaimCursor, has_all: Callable[[str, int, int], bool], *, sessions: bool
+    key: bytes,
+    claims: ClaimCursor,
+    has_all: Callable[[str, int, int], bool],
+    *,
+    sessions: bool,
+    carry: bool,
 ) -> Heads:
     """Read a stream's heads; the cursor stands on the claims about its records then.
 
@@ -76,6 +89,7 @@ def read_heads(
         claims: Its claims.
         has_all: As for ``put_together``.
         sessions: True when sessions were asked for.
+        carry: True when the stream is to be carried to a later check.
     """
     names = [text.decode("utf-8", "surrogatepass") for text in claims.heads(Kind.NAME)]
     out = Heads(
@@ -83,22 +97,49 @@ def read_heads(
         wanted=not sessions,
         recovery=Recovery(),
     )
+    for payload in claims.heads(Kind.CARRIED):
+        _of_carried(out, payload)
     for _ in claims.heads(Kind.WANTED):
         out.wanted = True
+    if carry and sessions and out.wanted:
+        out.raw.append(head(Kind.WANTED))
     for number, payload in enumerate(claims.heads(Kind.CHECKPOINT_HEAD)):
         _of_checkpoint(out, payload, is_first=number == 0)
     for payload in claims.heads(Kind.NAMED):
         out.named_to = max(out.named_to, *_SEQUENCE.unpack(payload))
-    out.recovery = put_together(map(Statement.of, claims.heads(Kind.RECOVERY)), has_all)
+    recoveries = claims.heads(Kind.RECOVERY)
+    if carry:
+        recoveries = _kept(recoveries, out.raw)
+    out.recovery = put_together(map(Statement.of, recoveries), has_all)
     for payload in claims.heads(Kind.REMEMBERED_HEAD):
         out.remembered = Remembered(*REMEMBERED.unpack(payload))
     return out
 
 
+def _kept(recoveries: Iterator[bytes], raw: list[bytes]) -> Iterator[bytes]:
+    for payload in recoveries:
+        raw.append(head(Kind.RECOVERY, payload))
+        yield payload
+
+
+def _of_carried(out: Heads, payload: bytes) -> None:
+    (
+        out.acknowledged,
+        out.opened,
+        out.opened_ms,
+        out.closing,
+        out.trail,
+        out.service,
+        out.duplicates,
+        out.first_timestamp_ms,
+        out.chain,
+    ) = unpacked(payload)
+
+
 def _of_checkpoint(out: Heads, payload: bytes, *, is_first: bool) -> None:
     sequence, _ = CHECKPOINT_HEAD.unpack_from(payload)
     acknowledged, reason, timestamp_us, trail, service = unpacked(payload[CHECKPOINT_HEAD.size :])
-    if is_first:
+    if is_first and out.trail is None:
         out.trail, out.service = trail, service
     if sequence == 0:
         out.opened |= reason == "open"

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from auditwire.verification.cursors import ClaimCursor, RowCursor
 from auditwire.verification.elsewhere import Elsewhere
 from auditwire.verification.heads import read_heads
-from auditwire.verification.runs import Group, Runs, merged_claims, merged_rows
+from auditwire.verification.runs import Runs, has_records, merged_claims, merged_rows
 from auditwire.verification.stream_judge import StreamJudge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from auditwire.verification.horizon import Horizon
@@ -27,7 +27,7 @@ def judge(
     settled: bool = False,
     horizon: Horizon | None = None,
     known: Callable[[str], bool] | None = None,
-    on_carry: Callable[[str, bytes], None] | None = None,  # noqa: ARG001 - to come
+    on_carry: Callable[[str, bytes], None] | None = None,
 ) -> Iterator[StreamReport]:
     """Judge the streams whose facts were written, one after the other.
 
@@ -63,31 +63,26 @@ def judge(
     with Runs(runs) as all_runs:
         elsewhere = Elsewhere(all_runs, known)
         for key, groups in all_runs.streams():
-            if key[-1] % of == number:
-                report = _judge_stream(key, groups, all_runs, elsewhere, settled=settled, horizon=horizon)
-                if report is not None:
-                    yield report
-
-
-def _judge_stream(
-    key: bytes,
-    groups: Sequence[Group],
-    runs: Runs,
-    elsewhere: Elsewhere,
-    *,
-    settled: bool,
-    horizon: Horizon | None,
-) -> StreamReport | None:
-    claims = ClaimCursor(merged_claims(groups))
-    heads = read_heads(key, claims, elsewhere.has_all, sessions=runs.sessions)
-    if not (any(group.rows for group in groups) or heads.remembered or heads.recovery.says_something):
-        return None  # others name it, and that is all
-    return StreamJudge(
-        heads,
-        RowCursor(merged_rows(groups)),
-        claims,
-        names=runs.names,
-        horizon=horizon,
-        settled=settled,
-        exists=elsewhere.exists,
-    ).judge()
+            if key[-1] % of != number:
+                continue
+            claims = ClaimCursor(merged_claims(groups))
+            heads = read_heads(
+                key, claims, elsewhere.has_all, sessions=all_runs.sessions, carry=on_carry is not None
+            )
+            if not (has_records(groups) or heads.remembered or heads.recovery.says_something):
+                continue  # others name it, and that is all
+            stream = StreamJudge(
+                heads,
+                RowCursor(merged_rows(groups)),
+                claims,
+                names=all_runs.names,
+                horizon=horizon,
+                settled=settled,
+                exists=elsewhere.exists,
+                carry=on_carry is not None,
+            )
+            report = stream.judge()
+            carried = stream.carry()
+            if on_carry is not None and carried is not None:
+                on_carry(report.stream_id, carried)
+            yield report

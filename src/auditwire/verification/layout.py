@@ -129,7 +129,8 @@ class Kind(IntEnum):
 
     # about a range of records that begins with the sequence
     PRESENT = 0x10
-    """An earlier check has seen them, and that they are listed: last sequence (8 bytes)."""
+    """An earlier check has seen them: last sequence (8 bytes), its Kafka timestamp (8), 1 when they are
+    listed, else 0 (1)."""
     LISTED = 0x11
     """What a checkpoint of the stream lists: number of entries (2 bytes), the entries (33 each), JSON: types,
     each code in hex and text, and the checkpoint's sequence."""

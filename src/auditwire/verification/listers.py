@@ -128,6 +128,11 @@ class Listers:
                 message = f"{_lister(block)} and a checkpoint list record {sequence} differently"
                 self._findings.fault("recovery", sequence, message, _place(block), digest.hex(), stated.hex())
 
+    def cut(self, first: int, end: int) -> list[bytes]:
+        """The claims that list, of the sequences from the first to before the end, what the blocks list."""
+        parts = ((block, max(first, block.first), min(end, block.end)) for block in self._blocks)
+        return [block.cut(start, stop) for block, start, stop in parts if start < stop]
+
     def listed(self, sequence: int) -> bytes | None:
         """The digest that is listed for the sequence at hand."""
         block = next((b for b in self._blocks if b.kind == Kind.LISTED), None) or self._stated()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from auditwire.verification.report import StreamReport
 
-__all__ = ["bytes_in_words", "clock_notes", "notes_on", "size_notes"]
+__all__ = ["bytes_in_words", "carry_notes", "clock_notes", "notes_on", "size_notes"]
 
 _CHANGED = "whether changes were made cannot be told"
 _SHOWN = 5  # ranges of bytes that a sentence names
@@ -31,6 +31,19 @@ def clock_notes(report: StreamReport) -> Iterator[str]:
             f"{report.counts['antedated']} records, from record {report.antedated[0][0]} on, have Kafka "
             "timestamps of more than an hour before the stream: a clock was set meanwhile, or they were "
             "written with another time"
+        )
+
+
+def carry_notes(let_go: int) -> Iterator[str]:
+    """The sentence on records that only an earlier check could have compared; none where there are none.
+
+    Args:
+        let_go: How many.
+    """
+    if let_go:
+        yield (
+            f"{let_go} records came again, or were not listed yet, when an earlier check had let go of their "
+            f"digests: {_CHANGED}, except by a check that reads everything"
         )
 
 

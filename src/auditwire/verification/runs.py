@@ -27,12 +27,12 @@ import json
 import os
 from bisect import bisect_right
 from heapq import merge
-from itertools import groupby, pairwise
+from itertools import groupby, islice, pairwise
 from operator import itemgetter
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from auditwire.verification.layout import KEY_BYTES, ROW_BYTES, SEQUENCE, Names
+from auditwire.verification.layout import KEY_BYTES, ROW_BYTES, SEQUENCE, Kind, Names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["Group", "Run", "RunWriter", "Runs", "merged_claims", "merged_rows"]
+__all__ = ["Group", "Run", "RunWriter", "Runs", "has_records", "merged_claims", "merged_rows"]
 
 _MAGIC = b"AWFACTS\x01"
 _INDEX = Struct(">16sQQQ")
@@ -50,6 +50,7 @@ _LENGTH = Struct(">I")
 _INDEX_READ = 1_024 * _INDEX.size
 _CLAIMS_READ = 1 << 18
 _ROWS_READ = 1 << 16  # rows of all sources together that are held while they are merged: about 8 MB
+_FIRST_CLAIMS = 2  # of a stream that was carried: perhaps its name, then CARRIED
 _LEAST_ROWS = 128  # of one source
 _key = itemgetter(0)
 
@@ -272,6 +273,14 @@ class Runs:
     def groups_of(self, key: bytes) -> list[Group]:
         """The facts of one stream."""
         return [group for run in self._runs if (group := run.group(key)) is not None]
+
+
+def has_records(groups: Iterable[Group]) -> bool:
+    """True when a stream has a record, be it that only an earlier check has read it."""
+    return any(
+        group.rows or any(claim[0] == Kind.CARRIED for claim in islice(group.read_claims(), _FIRST_CLAIMS))
+        for group in groups
+    )
 
 
 def merged_rows(groups: Sequence[Group]) -> Iterator[list[bytes]]:

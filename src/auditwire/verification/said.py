@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from auditwire.verification.chain import ChainJudge
-from auditwire.verification.layout import IDENTITY, Kind, Place, payload_of, unpacked
+from auditwire.verification.layout import IDENTITY, Kind, Place, about, payload_of, unpacked
 from auditwire.verification.placement import CLAMP_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from auditwire.verification.carry import CarryWriter
     from auditwire.verification.cursors import ClaimCursor
     from auditwire.verification.findings import Findings
     from auditwire.verification.gaps import GapJudge
@@ -21,6 +22,7 @@ __all__ = ["ClaimJudge", "Said"]
 
 _DIGEST = slice(0, 32)  # of an identity, and of those payloads that begin with one
 _AFTER = slice(32, None)
+_CARRIED = frozenset({Kind.NAMING, Kind.QUARANTINED, Kind.ANTEDATED})
 
 
 class Said(NamedTuple):
@@ -44,16 +46,23 @@ class ClaimJudge:
         listers: What lists the records.
         gaps: Knows what absence is explained.
         exists: Whether another stream has a record.
+        carry: Takes what a later check needs; None: there is to be none.
+
+    Attributes:
+        chain: Where the chain of checkpoints stands; where a record may still come, as it stood there.
     """
 
     __slots__ = (
+        "_carry",
         "_chain",
+        "_chain_before",
         "_findings",
         "_gaps",
         "_heads",
         "_judges",
         "_listers",
         "_lost",
+        "_present",
         "_rows",
         "_sequence",
     )
@@ -65,12 +74,16 @@ class ClaimJudge:
         listers: Listers,
         gaps: GapJudge,
         exists: Callable[[str], bool],
+        carry: CarryWriter | None,
     ) -> None:
         self._heads = heads
         self._findings = findings
         self._listers = listers
         self._gaps = gaps
-        self._chain = ChainJudge(findings, exists)
+        self._chain = ChainJudge(findings, exists, heads.chain)
+        self._carry = carry
+        self._chain_before: list[Any] | None = None  # the first record that may still come
+        self._present = False
         self._sequence = -1
         self._rows: Sequence[bytes] = []
         self._lost = b""  # the loss record that was counted last
@@ -84,19 +97,28 @@ class ClaimJudge:
             Kind.CHECKPOINT: self._checkpoint,
         }
 
-    def hear(self, sequence: int, rows: Sequence[bytes], claims: ClaimCursor) -> Said:
+    @property
+    def chain(self) -> list[Any]:
+        return self._chain_before or self._chain.state()
+
+    def hear(
+        self, sequence: int, rows: Sequence[bytes], claims: ClaimCursor, *, present: bool = False
+    ) -> Said:
         """Take all claims about a record.
 
         Args:
             sequence: Its number.
             rows: Its rows; none when it is absent.
             claims: Stands on the first of its claims.
+            present: True when an earlier check has seen it, so that it cannot be compared.
         """
-        self._sequence, self._rows, self._lost = sequence, rows, b""
+        self._sequence, self._rows, self._lost, self._present = sequence, rows, b"", present
         proven = withheld = False
         while claims.sequence == sequence:
-            kind = claims.kind
-            answer = self._judges[kind](payload_of(claims.take()))
+            kind, claim = claims.kind, claims.take()
+            if self._carry is not None and kind in _CARRIED:
+                self._carry.say(claim)
+            answer = self._judges[kind](payload_of(claim))
             if kind == Kind.QUARANTINED:
                 withheld |= answer
             else:
@@ -115,11 +137,11 @@ class ClaimJudge:
 
     def _compare(self, digest: bytes, by: str) -> None:
         rows = self._rows
-        if rows and all(row[IDENTITY][_DIGEST] != digest for row in rows):
+        if rows and not self._present and all(row[IDENTITY][_DIGEST] != digest for row in rows):
             self._listers.changed(self._sequence, rows[0], by, digest, "")
 
     def _quarantined(self, payload: bytes) -> bool:
-        if self._rows:
+        if self._rows or self._present:
             return False
         digest, *place = unpacked(payload)
         listed = self._listers.listed(self._sequence)
@@ -150,4 +172,10 @@ class ClaimJudge:
         return False
 
     def _checkpoint(self, payload: bytes) -> bool:
-        return self._chain.take(self._sequence, payload, self._gaps.explained_to)
+        chain, carry = self._chain, self._carry
+        if carry is not None:
+            if self._gaps.first_open >= 0:
+                self._chain_before = self._chain_before or chain.state()
+            if self._heads.closing == self._sequence or (self._chain_before and self._sequence > chain.last):
+                carry.say(about(self._sequence, Kind.CHECKPOINT, payload))
+        return chain.take(self._sequence, payload, self._gaps.explained_to)

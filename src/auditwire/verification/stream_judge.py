@@ -10,8 +10,9 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from auditwire.verification.carry import PRESENT, CarryWriter
 from auditwire.verification.findings import Findings
 from auditwire.verification.gaps import GapJudge
 from auditwire.verification.layout import (
@@ -21,9 +22,10 @@ from auditwire.verification.layout import (
     SEQUENCE,
     Kind,
     Names,
+    payload_of,
 )
 from auditwire.verification.listers import Listers, place_of
-from auditwire.verification.notes import clock_notes, notes_on, size_notes
+from auditwire.verification.notes import carry_notes, clock_notes, notes_on, size_notes
 from auditwire.verification.said import ClaimJudge
 
 if TYPE_CHECKING:
@@ -37,7 +39,18 @@ if TYPE_CHECKING:
 __all__ = ["StreamJudge"]
 
 _DIGEST = slice(0, 32)  # of an identity, and of those payloads that begin with one
-_OPENS = (Kind.LISTED, Kind.STATED)
+_OPENS = (Kind.PRESENT, Kind.LISTED, Kind.STATED)
+
+
+class _Present(NamedTuple):
+    """A range of records that an earlier check has seen."""
+
+    end: int  # the sequence behind the last
+    timestamp_ms: int  # of the last
+    listed: bool
+
+
+_NOTHING = _Present(0, -1, listed=False)
 
 
 class StreamJudge:
@@ -51,6 +64,7 @@ class StreamJudge:
         horizon: As for ``judge``.
         settled: As for ``judge``.
         exists: Whether another stream has a record.
+        carry: True when the stream is to be carried to a later check.
     """
 
     def __init__(
@@ -63,6 +77,7 @@ class StreamJudge:
         horizon: Horizon | None,
         settled: bool,
         exists: Callable[[str], bool],
+        carry: bool,
     ) -> None:
         self._heads = heads
         self._rows = rows
@@ -72,16 +87,28 @@ class StreamJudge:
         self._report = self._findings.report
         self._listers = Listers(self._findings, names)
         self._gaps = GapJudge(self._findings, heads, horizon, settled=settled)
-        self._said = ClaimJudge(heads, self._findings, self._listers, self._gaps, exists)
+        self._carry = CarryWriter(heads, self._listers, names) if carry else None
+        self._said = ClaimJudge(heads, self._findings, self._listers, self._gaps, exists, self._carry)
         self._last: bytes | None = None  # the row of the highest record so far
+        self._last_sequence = -1  # its number, or the last of those that an earlier check has seen
+        self._last_ms: int | None = None  # its Kafka timestamp
+        self._present = _NOTHING
+        self._let_go = 0  # records whose digests an earlier check has let go, and that may have changed since
         self._late = 0  # records behind the closing checkpoint
         self._first_late: bytes | None = None
+
+    def carry(self) -> bytes | None:
+        """What a later check needs; None of a stream at fault. After ``judge``."""
+        if self._carry is None or self._report.faults:
+            return None
+        return self._carry.blob(self._report, self._said.chain)
 
     def judge(self) -> StreamReport:
         """The report."""
         heads, report = self._heads, self._report
         report.trail, report.service, report.wanted = heads.trail, heads.service, heads.wanted
         report.acknowledged = heads.acknowledged
+        report.duplicates = heads.duplicates
         report.closed = heads.closing is not None
         report.recoveries, report.recovered_to = heads.recovery.count, heads.recovery.last_sequence
         report.machine_restarted = heads.recovery.machine_restarted
@@ -96,6 +123,7 @@ class StreamJudge:
         self._judge_whole()
         report.notes = [
             *clock_notes(report),
+            *carry_notes(self._let_go),
             *notes_on(report, heads.recovery.unreadable),
             *size_notes(report),
         ]
@@ -109,20 +137,56 @@ class StreamJudge:
         while True:
             listers.expire(position)
             if claims.sequence == position:
-                while claims.sequence == position and claims.kind in _OPENS:
-                    kind = Kind(claims.kind)
-                    listers.open(position, kind, claims.take())
+                self._open(position)
                 if claims.sequence == position:
                     self._meet(position)
                     position += 1
                     continue
             stops = [stop for stop in (claims.sequence, listers.end) if stop is not None]
+            if position < self._present.end:
+                stops.append(self._present.end)
+                self._pass_over(position, min(stops))
+            else:
+                self._stretch(position, min(stops, default=None))
             if not stops:
-                self._stretch(position, None)
                 return
-            stop = min(stops)
-            self._stretch(position, stop)
-            position = stop
+            position = min(stops)
+
+    def _open(self, position: int) -> None:
+        """Take the claims about ranges that begin here."""
+        claims = self._claims
+        while claims.sequence == position and claims.kind in _OPENS:
+            kind, claim = Kind(claims.kind), claims.take()
+            if kind == Kind.PRESENT:
+                last, timestamp_ms, listed = PRESENT.unpack(payload_of(claim))
+                self._present = _Present(last + 1, timestamp_ms, bool(listed))
+            else:
+                self._listers.open(position, kind, claim)
+
+    def _pass_over(self, position: int, stop: int) -> None:
+        """Take the sequences from a position to before a stop, which an earlier check has seen."""
+        report, present = self._report, self._present
+        if not report.records:
+            report.first_sequence, report.first_timestamp_ms = position, self._heads.first_timestamp_ms
+        report.records += stop - position
+        self._last, self._last_sequence, self._last_ms = None, stop - 1, present.timestamp_ms
+        at = position
+        while rows := self._rows.below(stop):  # they came again, and cannot be compared any more
+            report.duplicates += len(rows)
+            for sequence in sorted({_sequence(row) for row in rows}):
+                report.duplicates += sum(self._rows.dropped(sequence))
+                self._pass(at, sequence, listed=present.listed)
+                self._pass(sequence, sequence + 1, listed=False)
+                at = sequence + 1
+        self._pass(at, stop, listed=present.listed)
+
+    def _pass(self, first: int, stop: int, *, listed: bool) -> None:
+        if first < stop:
+            if not listed:
+                self._findings.range("unproven", first, stop - 1)
+                self._let_go += stop - first
+            if self._carry is not None:
+                self._carry.present(first, stop - 1, self._present.timestamp_ms, listed=listed)
 
     def _stretch(self, position: int, stop: int | None) -> None:
         """Judge the sequences from a position to before a stop, None: to the end; no claim is about one."""
@@ -140,13 +204,12 @@ class StreamJudge:
             if first > position:
                 self._absent(position, first, rows[0])
             self._count(rows, last - first + 1)
-            if not self._listers:
-                self._findings.range("unproven", first, last)
+            self._prove(rows, listed=bool(self._listers))
         elif first == last:
             if first > position:
                 self._absent(position, first, rows[0])
-            if not self._judge_group(first, rows):
-                self._findings.range("unproven", first, first)
+            listed = self._judge_group(first, rows)
+            self._prove(rows[:1], listed=listed)
         else:
             middle = bisect_left(rows, rows[len(rows) // 2][SEQUENCE])
             if not middle:
@@ -154,6 +217,13 @@ class StreamJudge:
             self._settle(position, rows[:middle])
             self._settle(_sequence(rows[middle - 1]) + 1, rows[middle:])
         return last + 1
+
+    def _prove(self, rows: Sequence[bytes], *, listed: bool) -> None:
+        """Say whether rows, one for each sequence, are listed."""
+        if not listed:
+            self._findings.range("unproven", _sequence(rows[0]), _sequence(rows[-1]))
+        if self._carry is not None:
+            self._carry.records(rows, listed=listed)
 
     def _is_plain(self, first: int, last: int, rows: Sequence[bytes]) -> bool:
         """True when there is one row for each sequence from first to last, and that is the listed one."""
@@ -177,9 +247,9 @@ class StreamJudge:
             if report.first_sequence == 0 and not self._heads.opened:
                 self._misses_opening(rows[0])
         report.records += sequences
-        self._last = rows[-1]
+        self._last, self._last_sequence, self._last_ms = rows[-1], _sequence(rows[-1]), _timestamp(rows[-1])
         closing = self._heads.closing
-        if closing is not None and _sequence(rows[-1]) > closing:
+        if closing is not None and self._last_sequence > closing:
             self._late += sequences
             self._first_late = self._first_late or rows[0]
 
@@ -227,30 +297,36 @@ class StreamJudge:
         if first <= last:
             self._listers.compare_absent(first, last + 1)
             digest = self._listers.listed(first)
-            self._gaps.absent(
+            may_come = self._gaps.absent(
                 first,
                 last,
-                None if self._last is None else _timestamp(self._last),
+                self._last_ms,
                 None if above is None else _timestamp(above),
                 None if digest is None else digest.hex(),
             )
+            if self._carry is not None:
+                for start, end in may_come:
+                    self._carry.absent(start, end)
         if gone is not None:
             self._gaps.gone(*gone)
 
     def _end(self) -> int:
         """The last sequence that there should be, once there are no more rows."""
-        last = -1 if self._last is None else _sequence(self._last)
+        last = self._last_sequence
         return last if self._heads.closing is not None else max(last, self._heads.known_to)
 
     # -- one sequence of which something is said -------------------------------------------------------------
 
     def _meet(self, sequence: int) -> None:
+        if sequence < self._present.end:
+            self._pass_over(sequence, sequence + 1)
+            self._said.hear(sequence, [], self._claims, present=True)
+            return
         rows = self._rows.below(sequence + 1)
         listed = bool(rows) and self._judge_group(sequence, rows)
         said = self._said.hear(sequence, rows, self._claims)
         if rows:
-            if not (listed or said.proven):
-                self._findings.range("unproven", sequence, sequence)
+            self._prove(rows[:1], listed=listed or said.proven)
         elif said.withheld:
             self._findings.withhold(sequence)
             self._gaps.explained_to = sequence
@@ -266,9 +342,10 @@ class StreamJudge:
 
     def _judge_last(self) -> None:
         report, row = self._report, self._last
+        report.last_sequence = self._last_sequence
+        if self._last_ms is not None:
+            report.last_timestamp_ms = self._last_ms
         if row is not None:
-            report.last_sequence = _sequence(row)
-            report.last_timestamp_ms = _timestamp(row)
             report.last_digest = row[IDENTITY][_DIGEST].hex()
 
     def _judge_end(self) -> None:
@@ -315,9 +392,11 @@ class StreamJudge:
         )
         if report.faults or not whole:
             return
+        if report.unproven:
+            return
         if report.closed and report.sealed_to == report.last_sequence - 1:
             report.verdict = "complete"
-        elif report.recoveries and not (report.closed or report.unproven or self._heads.recovery.unreadable):
+        elif report.recoveries and not (report.closed or self._heads.recovery.unreadable):
             report.verdict = "recovered"
 
 
