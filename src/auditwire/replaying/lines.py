@@ -117,7 +117,9 @@ class FileLines:
     def _open(self, known: Mapping[str, Any]) -> BinaryIO:
         try:
             # without O_NONBLOCK a named pipe that nobody reads would be waited for
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+            flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK
+            if not known.get("bytes"):
+                flags |= os.O_CREAT
             descriptor = os.open(self._path, flags, _MODE)
         except OSError as error:
             raise ConfigurationError("--to", f"{self._path} cannot be written: {error.strerror}") from error

@@ -259,6 +259,21 @@ def test_a_copy_that_lacks_a_record_or_has_another_is_not_as_its_manifest_says(
     assert (said["differences"][0]["kind"], said["found"]) == ("added", 5)
 
 
+def test_a_copy_that_comes_slowly_is_waited_for(
+    full: str, copy: str, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary(capsys, "--to-prefix", copy, "--manifest", "m.json")
+    poll, calls = Reader.poll, []
+
+    def every_second_time(self: Reader, timeout: float = 1.0) -> Record | None:
+        calls.append(timeout)
+        return poll(self, timeout) if len(calls) % 2 else None
+
+    monkeypatch.setattr(Reader, "poll", every_second_time)
+    assert summary(capsys, "--check", "m.json")["found"] == 10
+    assert len(calls) >= 19
+
+
 def test_an_empty_copy_is_status_four_and_other_records_are_said(
     audit_broker: EmbeddedBroker, full: str, copy: str, capsys: Capsys
 ) -> None:

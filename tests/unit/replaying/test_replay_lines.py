@@ -144,6 +144,17 @@ def test_a_file_of_which_nothing_is_known_yet_and_that_is_gone_is_begun_anew(tmp
     opened(tmp_path / "out", said).close()
 
 
+def test_a_file_that_holds_what_is_known_and_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+    lines = opened(tmp_path / "out")
+    lines.write(RECORDS[0])
+    said = lines.settle()
+    lines.close()
+    (tmp_path / "out").unlink()
+    with pytest.raises(ConfigurationError, match="out cannot be written: No such file or directory"):
+        opened(tmp_path / "out", said)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ConfigurationError, match="is no regular file; write to - and pipe it there"):
