@@ -169,6 +169,18 @@ def damaged_journals(base: Base) -> None:
         whole(bytes_only),
     )
     u = Stream(m, "u").turns(5)
+    some = Stream(m, "some", B).adopt(f, (4, 5), last=8, unreadable=there).close()
+    naming = Stream(m, "naming", C, previous=[f"{A}:10:{'00' * 32}"]).close()
+    case(
+        "numbers behind what was recovered and before what is named",
+        "29 32 33",
+        f.names[:6] + some.names + naming.names,
+        base.of_f("fault", 6, to=5, unreadable=[[6, 8]], missing=[[9, 10]])
+        | {"faults": [["missing", 9], ["unreadable", 6]]},
+        whole(some),
+        whole(naming),
+        settled=True,
+    )
     late = Stream(m, "late", B).adopt(u, (3, 5), last=5, unreadable=there).close()
     begun = expect(A, "open", 4, to=5, sealed=-1, ack=0, recoveries=1, recovered_to=5)
     begun |= {"awaited": [[1, 2]], "unproven": [[0, 0]]}
