@@ -59,6 +59,7 @@ class Client:
     Attributes:
         consumer: The ``confluent_kafka.Consumer``.
         address: The broker's address, for messages.
+        unreachable: None while the brokers answer; else what the client said last.
         kept: Messages that came while something else was asked; to be taken before those of ``consumer``.
 
     Raises:
@@ -82,6 +83,7 @@ class Client:
         self._group_id = group_id
         self._undecodable = undecodable
         self.kept: list[Any] = []
+        self.unreachable: str | None = None
         self._last_error = ""
         self._login_refused = False
         self._tells_times = True
@@ -221,6 +223,10 @@ class Client:
             self._last_error = error.str()
             log.warning("%s: reading %s: %s", self.address, topic, error.str())
 
+    def lost(self, error: KafkaException) -> None:
+        """A question that a reader which follows asks now and then went without an answer."""
+        self.unreachable = self._last_error or f"{self.address}: {error.args[0].str()}"
+
     def words(self) -> str:
         """What librdkafka said last, to be put behind a sentence."""
         return f": {self._last_error}" if self._last_error else ""
@@ -229,6 +235,8 @@ class Client:
         """What librdkafka reports about brokers; called while we poll."""
         if error.code() != _UNREACHABLE or not self._last_error:  # "1/1 brokers are down" says least
             self._last_error = error.str()
+        if error.code() == _UNREACHABLE:
+            self.unreachable = self._last_error
         self._login_refused |= error.code() in _LOGIN
         if self._error_cb is not None:
             self._error_cb(error)

@@ -52,7 +52,8 @@ class Partitions:
         until_ms: End in each partition where all messages that a sender stamped before this must lie: at the
             first message that is an hour younger (``SENT_WITHIN_MS``), or at the present end. Not with
             ``follow``.
-        starts: Begin these partitions at these offsets, whatever else is said.
+        starts: Begin these partitions at these offsets, whatever else is said; where they are gone, at the
+            first that is left.
         only: Read these partitions alone: several processes can split the work. None reads all.
 
     Attributes:
@@ -61,6 +62,8 @@ class Partitions:
         ends: Of each partition the offset to read up to; while it follows, the end that there was at first.
         log_starts: Of each partition the first offset that the broker had when it was asked.
         positions: Of each partition the offset to go on from.
+        skipped: Offsets that were to be read and had been removed by retention (or with DeleteRecords) before
+            they could be.
 
     Raises:
         ConfigurationError: A setting is refused, by us or by librdkafka.
@@ -89,6 +92,7 @@ class Partitions:
         self.ends: dict[Place, int] = {}
         self.log_starts: dict[Place, int] = {}
         self.positions: dict[Place, int] = {}
+        self.skipped = 0
         self._wanted = wanted
         self._from_beginning = from_beginning
         self._follow = follow
@@ -160,7 +164,7 @@ class Partitions:
                 topic, number, run = message.topic(), message.partition(), [message]
                 runs.append(((topic, number), run))
         if runs:
-            self._silent = 0.0
+            self._alive()
             runs = [(place, kept) for place, run in runs if (kept := self._bounded(place, run))]
         failure = self._hear(others) if others else None
         if failure is not None:
@@ -178,15 +182,47 @@ class Partitions:
     def extend(self) -> None:
         """Take the ends that the partitions have now, and go on to them; partitions that are new included.
 
+        ``log_starts`` is taken again too: retention may have cut something off in the meantime.
+
         Raises:
             BrokerError: As for the class.
         """
         found = self._chosen(self._client.find(self._wanted, must_exist=False))
         self._take_in(found - self.starts.keys(), {})
+        self.log_starts.update(self._client.log_starts(self.starts.keys()))
         self.ends.update(self._find_ends(self.starts.keys()))
         for place in self._assigned:
             self._assigned[place] = self.ends[place]
         self._assign(place for place in self.starts if place not in self._assigned)
+
+    @property
+    def unreachable(self) -> str | None:
+        """None while the brokers answer; else what the client said last."""
+        return self._client.unreachable
+
+    def at_end(self, place: Place) -> bool:
+        """Whether all that a partition has now, as far as is known, was fetched and returned."""
+        if not self._follow:
+            return place not in self._assigned
+        position = self.positions[place]
+        if self._eofs.get(place) == position:
+            return True
+        # the end that came with the last answer: the broker says "no more" only to the next question, which
+        # it leaves unanswered for half a second
+        _, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
+        return position >= (high if high >= 0 else self.ends[place])
+
+    def pause(self, places: Iterable[Place]) -> None:
+        """Fetch no more of these partitions; the client throws away what it has fetched of them."""
+        chosen = [TopicPartition(*place) for place in places if place in self._assigned]
+        if chosen:
+            self._consumer.pause(chosen)
+
+    def resume(self, places: Iterable[Place]) -> None:
+        """Fetch of these partitions again, from where they are."""
+        chosen = [TopicPartition(*place) for place in places if place in self._assigned]
+        if chosen:
+            self._consumer.resume(chosen)
 
     # -- where to begin and to end --------------------------------------------------------------------------
 
@@ -200,7 +236,9 @@ class Partitions:
         starts = dict(log_starts if self._from_beginning else ends)
         if self._since_ms is not None and self._client.tells_times:
             starts = {**self._client.ends(found), **self._client.at_time(found, self._since_ms)}
-        starts.update((place, offset) for place, offset in given.items() if place in found)
+        for place in found & given.keys():
+            starts[place] = max(given[place], log_starts[place])
+            self.skipped += starts[place] - given[place]
         self.topics.update(topic for topic, _ in found)
         self.log_starts.update(log_starts)
         self.ends.update(ends)
@@ -231,8 +269,10 @@ class Partitions:
             found = self._chosen(self._client.list(self._wanted, _REFRESH_TIMEOUT)) - self.starts.keys()
             log_starts = self._client.ask_offsets(found, OFFSET_BEGINNING, _REFRESH_TIMEOUT)
             self.ends.update(self._client.ask_offsets(found, OFFSET_END, _REFRESH_TIMEOUT))
-        except KafkaException:  # the broker is away: librdkafka says so, and the next look is soon
+        except KafkaException as error:  # the broker is away, and the next look is soon
+            self._client.lost(error)
             return
+        self._client.unreachable = None
         self.topics.update(topic for topic, _ in found)
         for known in (self.log_starts, self.starts, self.positions):
             known.update(log_starts)
@@ -263,6 +303,9 @@ class Partitions:
             if not run:
                 return run
         last = run[-1].offset()
+        if last - position >= len(run):  # some offsets have no message: markers of transactions, or retention
+            low, _ = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
+            self.skipped += max(0, min(low, last) - position)
         if end == _NO_END or last < end - 1:
             self.positions[place] = last + 1
             return run
@@ -273,13 +316,17 @@ class Partitions:
         self.positions[place] = self._assigned.pop(place)
         self._consumer.incremental_unassign([TopicPartition(*place)])
 
+    def _alive(self) -> None:
+        self._silent = 0.0
+        self._client.unreachable = None
+
     def _hear(self, others: list[Any]) -> BrokerError | None:
         """What came that is no message: ends and errors; the first that is not to be lived with."""
         failure: BrokerError | None = None
         for message in others:
             error, place = message.error(), (message.topic(), message.partition())
             if error.code() == EOF:
-                self._silent = 0.0
+                self._alive()
                 self._eofs[place] = message.offset()
                 end = self._assigned.get(place)
                 # the end as the answering replica sees it: a follower may lag behind the offset we were given

@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from auditwire.errors import ConfigurationError, DecodingError
-from auditwire.reading.record import Gap, Message, Progress, Record, record_from, timestamp_of
+from auditwire.errors import ConfigurationError
+from auditwire.reading.flow import Flow, Refused
+from auditwire.reading.position import Position
+from auditwire.reading.record import Gap, Message, Progress, Record
+from auditwire.reading.sequencing import Duplicate
 from auditwire.reading.wanted import Wanted, event_types, known_types, milliseconds
-from auditwire.wire import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from auditwire.reading.record import ClientMessage
+    from auditwire.errors import DecodingError
     from auditwire.reading.wanted import TimeLike
 
 __all__ = ["Reader"]
@@ -129,11 +131,10 @@ class Reader:
         from auditwire.reading.partitions import Partitions  # noqa: PLC0415
 
         self.undecodable: Counter[str] = Counter()
-        self.duplicates = self.gaps = self.late = 0
-        self._since = milliseconds("since", since)
-        self._until = milliseconds("until", until)
+        self.gaps = self.late = 0
+        since_ms, until_ms = milliseconds("since", since), milliseconds("until", until)
         kinds = known_types(types)
-        self._wanted = Wanted(
+        wanted = Wanted(
             types=kinds,
             session_id=session_id,
             turn_id=turn_id,
@@ -142,16 +143,13 @@ class Reader:
             severity=severity,
         )
         self._follow = follow
-        self._gap_seconds = gap_seconds
-        self._memory = memory
         self._on_undecodable = on_undecodable
         self._on_gap = on_gap
         self._on_duplicate = on_duplicate
         self._event_types = event_types(prefix, topics, kinds)
-        self._fetched: deque[ClientMessage] = deque()
-        self._reached = -1
         self._stop = threading.Event()
         self._closed = False
+        position = None if start is None else Position.parse("start", start)
         self._partitions = Partitions(
             bootstrap_servers,
             config,
@@ -162,10 +160,26 @@ class Reader:
             timeout=timeout,
             refresh=refresh,
             undecodable=self.undecodable,
-            since_ms=self._since,
-            until_ms=self._until,
-            starts=_starts(start),
+            since_ms=since_ms,
+            until_ms=until_ms,
+            starts=None if position is None else position.starts,
         )
+        self._flow = Flow(
+            self._partitions,
+            event_types=self._event_types,
+            wanted=wanted,
+            judge=kinds is None and (topics is None or isinstance(topics, Mapping)),
+            since_ms=since_ms,
+            until_ms=until_ms,
+            from_beginning=from_beginning,
+            follow=follow,
+            gap_seconds=gap_seconds,
+            memory=memory,
+            tell_duplicates=on_duplicate is not None,
+            undecodable=self.undecodable,
+            position=position,
+        )
+        self._ready = self._flow.ready
 
     # -- for the user ---------------------------------------------------------------------------------------
 
@@ -177,42 +191,58 @@ class Reader:
     @property
     def finished(self) -> bool:
         """True when nothing more will come: every partition is read to its end, or ``stop`` was called."""
-        return self._stop.is_set() or self._closed or (self._partitions.finished and not self._fetched)
+        return self._stop.is_set() or self._closed or (not self._ready and self._flow.finished)
+
+    @property
+    def duplicates(self) -> int:
+        """Records that were dropped because their stream's number had come before."""
+        return self._flow.duplicates
+
+    @property
+    def skipped(self) -> int:
+        """Offsets that retention removed before they could be read, while it read or since ``start``."""
+        return self._partitions.skipped
+
+    @property
+    def unreachable(self) -> str | None:
+        """None while the brokers answer; else what the client said last, such as ``Connection refused``."""
+        return self._partitions.unreachable
 
     @property
     def position(self) -> dict[str, Any]:
         """Where to go on: for ``start`` of a later reader, in JSON's own types.
 
-        Between two records it stands for all that was handed out, and nothing more.
+        Between two records it stands for all that was handed out, and nothing more; what a callback was
+        called with is handed out too. It takes milliseconds and grows with the number of streams: not for
+        each record. It may also be taken of a reader that is closed.
         """
-        offsets: dict[str, dict[str, int]] = {}
-        positions = dict(self._partitions.positions)
-        for message in self._fetched:
-            place = message.topic(), message.partition()
-            positions[place] = min(positions[place], message.offset())
-        for (topic, number), offset in sorted(positions.items()):
-            offsets.setdefault(topic, {})[str(number)] = offset
-        return {"version": 1, "offsets": offsets}
+        return self._flow.position().to_dict()
 
     @property
     def progress(self) -> Progress:
         """How far it has come, by offsets."""
         partitions = self._partitions
-        done = sum(partitions.positions.values()) - sum(partitions.starts.values()) - len(self._fetched)
+        done = sum(partitions.positions.values()) - sum(partitions.starts.values()) - self._flow.waiting
         total = None
         if not self._follow:
             total = sum(max(0, end - partitions.starts[p]) for p, end in partitions.ends.items())
-        return Progress(done, total, self._reached)
+        return Progress(max(0, done), total, self._flow.reached)
 
     def __iter__(self) -> Iterator[Record]:
         return self
 
     def __next__(self) -> Record:
-        while not self.finished:
-            record = self.poll(_SLICE)
-            if record is not None:
-                return record
-        raise StopIteration
+        while True:
+            while self._ready and not self._stop.is_set():
+                item = self._ready.popleft()
+                if type(item) is Record and not item.late:
+                    return item
+                record = self._told(item)
+                if record is not None:
+                    return record
+            if self.finished:
+                raise StopIteration
+            self._flow.advance(_SLICE)
 
     def poll(self, timeout: float = 1.0) -> Record | None:
         """The next record, or None when none came in time or the reader is ``finished``.
@@ -225,13 +255,13 @@ class Reader:
         """
         deadline = time.monotonic() + timeout
         while not self.finished:
-            while self._fetched:
-                record = self._decode(self._fetched.popleft())
+            while self._ready:
+                record = self._told(self._ready.popleft())
                 if record is not None:
                     return record
             remaining = deadline - time.monotonic()
-            self._fetched.extend(self._partitions.fetch(min(_SLICE, max(remaining, 0.0))))
-            if remaining <= 0 and not self._fetched:
+            self._flow.advance(min(_SLICE, max(remaining, 0.0)))
+            if remaining <= 0 and not self._ready:
                 break
         return None
 
@@ -259,41 +289,20 @@ class Reader:
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _decode(self, message: ClientMessage) -> Record | None:
-        """The record, or None for what is no record or is not asked for."""
-        timestamp = timestamp_of(message)
-        if timestamp >= 0 and (
-            (self._since is not None and timestamp < self._since)
-            or (self._until is not None and timestamp >= self._until)
-        ):
-            return None
-        try:
-            found = decode(message.value(), event_type=self._event_types.get(message.topic()))
-        except DecodingError as error:
-            self.undecodable[error.reason] += 1
+    def _told(self, item: Record | Gap | Duplicate[Record] | Refused) -> Record | None:
+        """The record, if it is one; of anything else the caller is told."""
+        if isinstance(item, Record):
+            self.late += item.late
+            return item
+        if isinstance(item, Gap):
+            self.gaps += 1
+            if self._on_gap is not None:
+                self._on_gap(item)
+        elif isinstance(item, Duplicate):
+            if self._on_duplicate is not None:
+                self._on_duplicate(item.record)
+        else:
+            self.undecodable[item.error.reason] += 1
             if self._on_undecodable is not None:
-                self._on_undecodable(Message.of(message, self.undecodable), error)
-            return None
-        self._reached = max(self._reached, timestamp)
-        wanted = self._wanted
-        if not (wanted.everything or wanted.matches(found.event.event_type, found.stream_id, found.event)):
-            return None
-        return record_from(message, found, self.undecodable)
-
-
-def _starts(position: Mapping[str, Any] | None) -> dict[tuple[str, int], int] | None:
-    """The offsets of a position.
-
-    Raises:
-        ConfigurationError: It is no position of this version of auditwire.
-    """
-    if position is None:
+                self._on_undecodable(Message.of(item.message, self.undecodable), item.error)
         return None
-    try:
-        return {
-            (str(topic), int(number)): int(offset)
-            for topic, offsets in position["offsets"].items()
-            for number, offset in offsets.items()
-        }
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigurationError("start", f"is no position of a reader: {error!r}") from error

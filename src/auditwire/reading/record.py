@@ -26,6 +26,9 @@ _NOT_AVAILABLE = 0  # confluent_kafka.TIMESTAMP_NOT_AVAILABLE, which is not impo
 class ClientMessage(Protocol):
     """A message as the Kafka client gives it: ``confluent_kafka.Message``, as far as it is used here."""
 
+    def __len__(self) -> int:
+        """Bytes of the value; 0 for a tombstone."""
+
     def value(self) -> bytes | None:
         """The value; None is a tombstone."""
 

@@ -130,12 +130,11 @@ def test_a_reader_that_follows_waits_for_a_lost_broker(cluster: FaultyCluster) -
 
 
 def test_a_header_whose_name_is_no_text_costs_the_headers_and_not_the_reader(cluster: FaultyCluster) -> None:
-    record = record_of(TurnStartEvent(), 0)
-    value = frame_single_object(record.fingerprint, record.body)
-    cluster.produce(TURNS, value, b"\xff\xfe")
-    cluster.produce(TURNS, value, b"fine")
+    for sequence, name in enumerate((b"\xff\xfe", b"fine")):
+        record = record_of(TurnStartEvent(), sequence)
+        cluster.produce(TURNS, frame_single_object(record.fingerprint, record.body), name)
     with reader(cluster) as r:
-        assert sorted(record.headers for record in r) == [[], [("fine", b"x")]]
+        assert [record.headers for record in r] == [[], [("fine", b"x")]]
         assert r.undecodable == Counter(headers=1)
 
 
@@ -176,7 +175,7 @@ class Given:
         return self.batch(Fetched(TURNS, offset, error))
 
     def batch(self, *messages: Fetched) -> list[int]:
-        self.partitions._client.kept = [*messages]
+        vars(self.partitions)["_consume"] = lambda wait: [*messages]  # and what the broker has, stays there
         return [message.offset() for message in self.partitions.fetch(0)]
 
     def error(self, *arguments: Any, topic: str | None = TURNS, **options: Any) -> None:

@@ -1,0 +1,378 @@
+"""From the client's messages to records in order: what happens in a reader between Kafka and its caller.
+
+::
+
+    Partitions --> Merge --> decode --> Sequencer --> ready
+    fetch, pause   by time   or pass    by number     for the caller
+
+Messages wait undecoded in the merge, because most of what waits, waits there. What the filters leave out is
+read up to its number only, and passes the sequencer as a number without a record: what is missing is judged
+on all that is there.
+
+**Memory.** Bounded by ``memory``: what waits in the merge and in the sequencer, each message with the bytes
+of its value and 1 KiB for the rest (key, headers, Python's objects). Half of it is the sequencer's. When it
+is full, the partitions that have something waiting are paused, and resumed when half of it is free: the
+client throws away what it has fetched of a partition that is paused, so this must not happen often. Never
+paused is a partition that the others wait for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from auditwire.errors import DecodingError
+from auditwire.events import CheckpointEvent, QuarantineEvent
+from auditwire.reading.ordering import Merge
+from auditwire.reading.position import Position
+from auditwire.reading.record import Gap, Record, record_from, timestamp_of
+from auditwire.reading.sequencing import SETTLE, Aside, Duplicate, Sequencer
+from auditwire.wire import decode, envelope
+
+if TYPE_CHECKING:
+    from collections import Counter, deque
+    from collections.abc import Mapping
+
+    from auditwire.reading.partitions import Partitions
+    from auditwire.reading.record import ClientMessage, Place
+    from auditwire.reading.wanted import Wanted
+
+__all__ = ["Flow", "Refused"]
+
+_CHUNK = 512  # messages decoded at once: what a caller may wait for, and what is decoded before it is wanted
+_OVERHEAD = 1_024  # bytes that a waiting message costs beside its value
+_AHEAD_MS = 3_600_000  # how far a timestamp may lie ahead of this machine's clock before it is not believed
+_SETTLE_MS = int(SETTLE * 1_000)
+_CLOSE = "close"
+_SPECIAL = frozenset((CheckpointEvent, QuarantineEvent))
+
+
+class Refused(Aside):
+    """A message that could not be decoded, on its way to the caller."""
+
+    __slots__ = ("error", "message")
+
+    def __init__(self, message: ClientMessage, error: DecodingError) -> None:
+        self.message = message
+        self.error = error
+
+
+class Flow:
+    """The records of some partitions in order. For one thread.
+
+    Args:
+        partitions: What is read.
+        event_types: The topics, each with the type that its name tells.
+        wanted: Which records are made ready.
+        judge: False when not all topics are read, so that numbers are absent everywhere.
+        since_ms: Records before this Kafka timestamp are passed over.
+        until_ms: Records from this Kafka timestamp on are passed over.
+        from_beginning: False when reading began at the ends.
+        follow: True waits for what is missing for a time, False to the end.
+        gap_seconds: That time.
+        memory: Bytes of messages that may wait.
+        tell_duplicates: True makes duplicates ready too, as such.
+        undecodable: For what is counted when a record's headers are read.
+        position: Where an earlier reader was.
+
+    Attributes:
+        ready: What is to be handed out: records, and ``Gap``, ``Duplicate`` and ``Refused`` in their places.
+    """
+
+    def __init__(
+        self,
+        partitions: Partitions,
+        *,
+        event_types: Mapping[str, str | None],
+        wanted: Wanted,
+        judge: bool,
+        since_ms: int | None,
+        until_ms: int | None,
+        from_beginning: bool,
+        follow: bool,
+        gap_seconds: float,
+        memory: int,
+        tell_duplicates: bool,
+        undecodable: Counter[str],
+        position: Position | None,
+    ) -> None:
+        self._partitions = partitions
+        self._event_types = event_types
+        self._wanted = wanted
+        self._judge = judge
+        self._since_ms, self._until_ms = since_ms, until_ms
+        self._all = wanted.everything and since_ms is None and until_ms is None
+        self._follow = follow
+        self._gap_seconds = gap_seconds
+        self._memory = memory
+        self._undecodable = undecodable
+        # of an earlier reader: from where on it had read nothing, and what it had not handed out before that
+        self._left = {} if position is None else position.left()
+        self._frontiers = {place: offset for place, (offset, _) in self._left.items()}
+        self._others = None  # sessions' keys: what has another need not be looked at
+        if wanted.sessions is not None and not judge:
+            self._others = frozenset(session.encode() for session in wanted.sessions)
+        self._sequencer: Sequencer[Record] = Sequencer(
+            size=_record_size,
+            whole=not any(partitions.starts.values()) if position is None else position.whole,
+            memory=memory // 2,
+            patience=gap_seconds if follow else None,
+            judge=judge,
+            tell_duplicates=tell_duplicates,
+        )
+        self.ready: deque[Any] = self._sequencer.ready
+        if position is not None:
+            self._sequencer.restore(position.streams)
+        self._merge: Merge[Place, ClientMessage] = Merge(_message_size)
+        self._open: set[Place] = set()
+        # partitions whose oldest messages are gone: before their first one nothing can be told missing
+        kept = {} if position is None else position.starts
+        starts, log_starts = partitions.starts, partitions.log_starts
+        self._cut = {p for p, cut in log_starts.items() if starts[p] <= cut and kept.get(p, 0) < cut}
+        if position is None and (since_ms is not None or not from_beginning):
+            begun = int(time.time() * 1_000) if since_ms is None else since_ms
+            self._sequencer.floor = begun + _SETTLE_MS
+        self._paused: set[Place] = set()
+        self._clock = 0.0  # seconds during which the partitions were at their ends
+        self._ticked = self._looked = self._heard = time.monotonic()
+        self._caught_up = self._caught_up_now = False
+
+    @property
+    def finished(self) -> bool:
+        """True when everything was read and is ``ready`` or was taken."""
+        return self._partitions.finished and not (self._merge.count or self._sequencer.waiting)
+
+    @property
+    def duplicates(self) -> int:
+        """Records that were dropped because their number had come before."""
+        return self._sequencer.duplicates
+
+    @property
+    def reached(self) -> int:
+        """The Kafka timestamp up to which records were made ready; -1 before the first."""
+        return self._merge.reached
+
+    @property
+    def waiting(self) -> int:
+        """Messages that were fetched and not handed out."""
+        return self._merge.count + len(self._sequencer.held) + len(self.ready)
+
+    def advance(self, wait: float) -> None:
+        """Make ready what comes next, if anything comes within some seconds.
+
+        Raises:
+            BrokerError: As :meth:`Partitions.fetch`.
+        """
+        batch = self._merge.take(_CHUNK)
+        if not batch:
+            self._balance()
+            batch = self._merge.take(_CHUNK)
+        if not batch and not self._partitions.finished:
+            self._fetch(wait)
+            batch = self._merge.take(_CHUNK)
+        if batch:
+            if self._all:
+                self._decode(batch)
+            else:
+                self._decode_wanted(batch)
+        self._tick()
+        if self._partitions.finished and not self._merge.count:
+            self._sequencer.end()
+
+    def position(self) -> Position:
+        """Where to go on, once all that is ``ready`` is forgotten."""
+        offsets = dict(self._partitions.positions)
+        pending: defaultdict[Place, set[int]] = defaultdict(set)
+        for place, (_, left) in self._left.items():
+            pending[place].update(offset for offset in left if offset >= offsets[place])
+        frontiers = self._frontiers
+        for message in self._merge.waiting():
+            place, offset = (message.topic(), message.partition()), message.offset()
+            if offset < frontiers.get(place, 0):
+                pending[place].add(offset)
+            else:
+                offsets[place] = min(offsets[place], offset)
+        for place, frontier in frontiers.items():
+            offsets[place] = max(offsets[place], frontier)
+        for item in (*self._sequencer.held, *self.ready):
+            if isinstance(item, Refused):
+                message = item.message
+                pending[message.topic(), message.partition()].add(message.offset())
+            elif not isinstance(item, Gap):
+                record = item.record if isinstance(item, Duplicate) else item
+                pending[record.topic, record.partition].add(record.offset)
+        return Position(
+            whole=self._sequencer.whole,
+            offsets=offsets,
+            pending={place: frozenset(waiting) for place, waiting in pending.items()},
+            streams=self._sequencer.snapshot(),
+        )
+
+    # -- fetching -------------------------------------------------------------------------------------------
+
+    def _fetch(self, wait: float) -> None:
+        partitions, merge = self._partitions, self._merge
+        if len(self._open) != len(partitions.starts):
+            self._open_new()
+        ceiling = int(time.time() * 1_000) + _AHEAD_MS
+        runs = partitions.fetch_runs(wait)
+        for place, run in runs:
+            if place in self._left:
+                run = self._without_handed_out(place, run)  # noqa: PLW2901 - what is left of it
+                if not run:
+                    continue
+            stamps = [message.timestamp()[1] for message in run]
+            if max(stamps) > ceiling:  # would hold this partition back until all others are read
+                stamps = [stamp if stamp <= ceiling else -1 for stamp in stamps]
+            if place in self._cut:
+                self._cut.discard(place)
+                self._sequencer.floor = max(self._sequencer.floor, stamps[0] + _SETTLE_MS)
+            merge.add(place, run, stamps)
+        if len(self._open) != len(partitions.starts):
+            self._open_new()
+        if runs:
+            self._heard = time.monotonic()
+        self._balance()
+
+    def _open_new(self) -> None:
+        for place in self._partitions.starts.keys() - self._open:
+            self._merge.open(place)
+        self._open.update(self._partitions.starts)
+
+    def _without_handed_out(self, place: Place, run: list[ClientMessage]) -> list[ClientMessage]:
+        """What of a run an earlier reader had not handed out."""
+        frontier, left = self._left[place]
+        if run[-1].offset() >= frontier:
+            del self._left[place]
+        return [message for message in run if message.offset() >= frontier or message.offset() in left]
+
+    def _balance(self) -> None:
+        """Find out who holds up whom, and pause partitions that are far ahead, or resume them."""
+        partitions, merge = self._partitions, self._merge
+        silent = self._follow and time.monotonic() - self._heard >= self._gap_seconds
+        for place in merge.blocking if self._follow else merge.unfinished:
+            if silent or partitions.at_end(place):
+                merge.at_end(place)
+        blocking = merge.blocking
+        held = merge.bytes + self._sequencer.bytes
+        if self._paused and held < self._memory // 2:
+            partitions.resume(self._paused)
+            self._paused.clear()
+        elif self._paused:
+            awaited = self._paused.intersection(blocking)
+            partitions.resume(awaited)
+            self._paused -= awaited
+        if held >= self._memory:
+            ahead = set(merge.ahead) - self._paused
+            partitions.pause(ahead)
+            self._paused |= ahead
+        self._caught_up_now = not blocking and not merge.count
+
+    # -- decoding -------------------------------------------------------------------------------------------
+
+    def _decode(self, batch: list[ClientMessage]) -> None:
+        """Decode messages, all of which are wanted."""
+        entries: list[tuple[str, int, Record | None]] = []
+        special: list[Record] = []
+        event_types, undecodable = self._event_types, self._undecodable
+        for message in batch:
+            try:
+                found = decode(message.value(), event_type=event_types[message.topic()])
+            except DecodingError as error:
+                self._refuse(entries, message, error)
+                entries = []
+                continue
+            record = record_from(message, found, undecodable)
+            entries.append((found.stream_id, found.sequence, record))
+            if type(record.event) in _SPECIAL:
+                special.append(record)
+        self._feed(entries)
+        for record in special:
+            self._heed(record)
+
+    def _decode_wanted(self, batch: list[ClientMessage]) -> None:
+        """Decode the messages that are wanted, and find out the numbers of the others."""
+        entries: list[tuple[str, int, Record | None]] = []
+        special: list[Record] = []
+        event_types, undecodable = self._event_types, self._undecodable
+        wanted, others = self._wanted, self._others
+        for message in batch:
+            value, event_type = message.value(), event_types[message.topic()]
+            if others is not None and (key := message.key()) is not None and key not in others:
+                continue
+            try:
+                head = envelope(value, event_type=event_type)
+                if self._in_time(message) and wanted.matches(head.event_type, head.stream_id, head):
+                    found = decode(value, event_type=event_type)
+                    record = record_from(message, found, undecodable)
+                    entries.append((found.stream_id, found.sequence, record))
+                    if type(record.event) in _SPECIAL:
+                        special.append(record)
+                elif self._judge:
+                    entries.append((head.stream_id, head.sequence, None))
+                    if head.event_type == QuarantineEvent.event_type:
+                        special.append(
+                            record_from(message, decode(value, event_type=event_type), undecodable)
+                        )
+            except DecodingError as error:
+                self._refuse(entries, message, error)
+                entries = []
+        self._feed(entries)
+        for record in special:
+            self._heed(record)
+
+    def _in_time(self, message: ClientMessage) -> bool:
+        timestamp = timestamp_of(message)
+        return timestamp < 0 or (
+            (self._since_ms is None or timestamp >= self._since_ms)
+            and (self._until_ms is None or timestamp < self._until_ms)
+        )
+
+    def _feed(self, entries: list[tuple[str, int, Record | None]]) -> None:
+        if not self._judge:  # nothing is waited for, and so the order of equal timestamps is made here
+            entries.sort(key=_by_time)
+        self._sequencer.feed(entries, self._clock, self._merge.reached)
+
+    def _refuse(
+        self,
+        before: list[tuple[str, int, Record | None]],
+        message: ClientMessage,
+        error: DecodingError,
+    ) -> None:
+        self._feed(before)
+        self.ready.append(Refused(message, error))
+
+    def _heed(self, record: Record) -> None:
+        """What a record says of its stream's numbers."""
+        event = record.event
+        if isinstance(event, CheckpointEvent):
+            if event.reason == _CLOSE:
+                self._sequencer.closing(record.stream_id, record.sequence)
+        elif isinstance(event, QuarantineEvent):
+            self._sequencer.excuse(event.quarantined_stream, event.quarantined_sequence)
+
+    # -- time -----------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """Let the clock of what is waited for go on while nothing else is to be read, and look at it."""
+        now = time.monotonic()
+        if self._follow:
+            if self._caught_up:
+                self._clock += now - self._ticked
+            self._caught_up = self._caught_up_now
+        self._ticked = now
+        self._sequencer.expire(self._clock, self._merge.reached)
+
+
+def _message_size(message: ClientMessage) -> int:
+    return len(message) + _OVERHEAD
+
+
+def _record_size(record: Record) -> int:
+    return len(record.value) + 2 * _OVERHEAD
+
+
+def _by_time(entry: tuple[str, int, Record | None]) -> tuple[int, int]:
+    record = entry[2]
+    return (-1 if record is None else record.timestamp_ms), entry[1]
