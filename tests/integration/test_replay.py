@@ -188,6 +188,7 @@ def test_a_copy_that_is_killed_and_gone_on_with_verifies_as_its_source_and_agree
     (one,), (two,) = check_streams(before, settled=True), check_streams(after, settled=True)
     assert_complete(one)
     assert two.to_dict() == {**one.to_dict(), "duplicates": doubled}
+    assert [run(["verify", "-b", broker.bootstrap, "--prefix", name]) for name in (source, copy)] == [0, 0]
     assert run(["replay", *where, *arguments]) == 0
     assert with_duplicates(broker, copy)[1] == doubled
 
