@@ -32,6 +32,10 @@ __all__ = ["tail"]
 
 _SLICE = 0.25
 _NEW_TOPICS_SECONDS = 2.0
+_CONFIG = {"fetch.wait.max.ms": 100}
+"""Milliseconds after which a broker says that a partition has nothing new. An event is shown when the others
+are known to have none before it: with librdkafka's 500, so long is what one would wait for."""
+
 _TURNS = {"turn_start", "turn_end"}
 
 EPILOG = """\b
@@ -62,6 +66,7 @@ def tail(
         bool | None,
         typer.Option(
             "--follow/--no-follow",
+            "-f",
             help="Wait for more; or end at the current end, from the beginning.",
             show_default="follow, but not with --until",
         ),
@@ -86,10 +91,12 @@ def tail(
 ) -> None:
     """Show events as they arrive on the broker; topics that appear later are taken in.
 
-    The events of a stream come in its order, and streams by time. A record that does not come is waited for
-    for 30 s; then a line says what is missing, and a record that comes later still is marked as late. When
-    the broker goes away, tail waits and goes on where it was. Messages that are no events are counted and
-    said on stderr at the end.
+    The events of a stream come in its order, and streams by time. After 30 s without a record that should
+    have come, a line says what is missing; if it comes later still, it is marked as late. When the broker
+    goes away, tail waits and goes on where it was. Messages that are no events are counted and said on stderr
+    at the end.
+
+    Exits with 0 at the end, 1 when no broker answers or a topic may not be read, 130 on Ctrl-C.
     """
     from auditwire.cli.tail_view import TailView  # noqa: PLC0415 - --help needs no events
     from auditwire.reading import Reader  # noqa: PLC0415 - --help needs no codec
@@ -120,7 +127,7 @@ def tail(
     with Reader(
         broker.bootstrap,
         prefix=broker.prefix,
-        config=broker.config,
+        config={**_CONFIG, **broker.config} if following else broker.config,
         from_beginning=from_beginning or since is not None or not following,
         follow=following,
         timeout=ANSWER_SECONDS,
@@ -138,17 +145,16 @@ def tail(
 
 def _run(reader: Reader, view: TailView, filters: Filters, limit: int | None) -> int:
     """Show what the reader finds, to its end or the limit; how many records that were."""
-    watch = BrokerWatch(lambda: getattr(reader, "unreachable", None))
+    watch = BrokerWatch(lambda: reader.unreachable)
     shown = 0
     while not reader.finished and shown != limit:
         record = reader.poll(_SLICE)
         watch.look()
-        if record is None:
-            if nobody_reads(sys.stdout):
-                raise ClosedPipe
-        elif filters.matches(record):
+        if record is not None and filters.matches(record):
             view.show(record)
             shown += 1
+        elif nobody_reads(sys.stdout):
+            raise ClosedPipe
     return shown
 
 

@@ -11,10 +11,14 @@ import pytest
 from confluent_kafka import Producer
 
 from auditwire import AuditEmitter, KafkaCollector
-from auditwire.cli.app import run
+from auditwire import events as ev
+from auditwire.cli.app import app, run
 from auditwire.cli.connection import Connection
+from auditwire.cli.output import ClosedPipe
 from auditwire.cli.tail import _say_what_is_followed
 from auditwire.events import ALL_TYPES, event_from_dict
+from auditwire.wire import frame_single_object
+from support.stream_builder import STREAM, record_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,6 +119,19 @@ def test_a_terminal_gets_columns_and_their_names_where_turns_are_not_whole(
     assert "other session" in line
 
 
+@pytest.mark.parametrize(
+    "options", [[], ["--severity", "info", "--severity", "error"], ["--tree", "-w", "sequence>0"]]
+)
+def test_a_terminal_gets_whole_turns_as_a_tree(
+    filled: str, capsys: pytest.CaptureFixture[str], on_a_terminal: Callable[[], None], options: list[str]
+) -> None:
+    on_a_terminal()
+    assert run(["tail", "--no-follow", "-s", "s-1", *options]) == 0
+    start, attempt = capsys.readouterr().out.splitlines()
+    assert start.endswith("┌ planner  hello")
+    assert attempt.endswith("├ → search  q\\x1b[31m")
+
+
 def test_a_tree_can_be_had_in_a_pipe(filled: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["tail", "--no-follow", "--tree", "-t", "turn_start"]) == 0
     assert capsys.readouterr().out.endswith(" s-1            ┌ planner t1  hello\n")
@@ -191,6 +208,22 @@ def test_wrong_options_are_one_line_and_status_2(
     assert captured.err.count("\n") == 1
 
 
+def test_a_record_that_is_not_there_is_a_line_among_the_others(
+    audit_broker: EmbeddedBroker, filled: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = Producer({"bootstrap.servers": audit_broker.bootstrap_servers})
+    for sequence in (0, 1, 4):
+        record = record_of(ev.LossEvent(), sequence)
+        value = frame_single_object(record.fingerprint, record.body)
+        client.produce(f"{filled}.loss", value, partition=0, timestamp=record.timestamp_ms)
+    client.flush(10)
+    assert run(["tail", "--no-follow", "--stream", STREAM]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    said = f"! missing: 2 records, 2 to 3 of stream {STREAM}, not on the broker up to the end"
+    assert [line[12:32].strip() for line in lines if "missing" not in line] == ["loss"] * 3
+    assert lines.index(said) == 2
+
+
 def test_whoever_no_longer_reads_ends_it_though_nothing_comes(filled: str) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", "from auditwire.cli import main; main()", "tail", "--since", "1h"],
@@ -207,6 +240,15 @@ def test_whoever_no_longer_reads_ends_it_though_nothing_comes(filled: str) -> No
         process.stdout.close()
         assert process.wait(60) == 141
         assert process.stderr.read() == ""
+
+
+def test_it_looks_for_its_reader_whenever_it_has_nothing_to_write(
+    filled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditwire.cli.tail.nobody_reads", lambda stream: True)
+    for options in ([], ["--from-beginning", "--where", "tool_name=none"]):
+        with pytest.raises(ClosedPipe):
+            app(args=["tail", *options], standalone_mode=False)
 
 
 def test_messages_that_are_no_events_are_counted_at_the_end(
