@@ -204,7 +204,9 @@ def _draw_lane(lane: _Lane, y: int, anchors: Collection[str]) -> Html:
     parts += [_linked(bar, _draw_bar(bar, y + _LABEL, _TURN, "turn"), anchors) for bar in lane.turns]
     for number, row in enumerate(lane.rows):
         top = bars + number * (_BAR + _GAP)
-        parts += [_linked(bar, _draw_bar(bar, top, _BAR, bar.told.kind), anchors) for bar in row]
+        # what needs attention on top: a call that took no time would vanish under the one behind it
+        above = sorted(row, key=lambda bar: bar.told.level is not None)
+        parts += [_linked(bar, _draw_bar(bar, top, _BAR, bar.told.kind), anchors) for bar in above]
     parts += [_linked(bar, _draw_mark(bar, middle), anchors) for bar in lane.marks]
     return element("g", joined(parts), class_=f"c{lane.colour}")
 

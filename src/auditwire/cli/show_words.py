@@ -147,7 +147,7 @@ def _moment(moment: Moment, level: Level | None) -> Told:
     elif isinstance(event, ev.CustomEvent):
         title, text = event.custom_type or "custom", event.payload
     elif isinstance(event, ev.SkillUsedEvent):
-        took = event.duration_ms
+        text, took = f"{event.skill_name} {event.version}".rstrip() + f" · {event.outcome}", event.duration_ms
     elif type(event) in _DECISIONS:
         title = f"{decision(moment.entry)[0]} {getattr(event, 'tool_name', '')}".strip()
     return Told(_KINDS.get(type(event), "event"), title, state, text, "", level, took or None)

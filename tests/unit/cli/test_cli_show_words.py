@@ -97,7 +97,8 @@ def test_what_is_said_of_an_item(events: list[AuditEvent], expected: tuple[str, 
 
 def test_a_model_call_and_a_skill_have_their_own_duration() -> None:
     assert tell(session_of(ModelCallEvent(duration_ms=12.0)).items[0]).duration_ms == 12.0
-    assert tell(session_of(SkillUsedEvent(duration_ms=3.0)).items[0]).duration_ms == 3.0
+    skill = tell(session_of(SkillUsedEvent(skill_name="s", duration_ms=3.0)).items[0])
+    assert (skill.text, skill.duration_ms) == ("s · unknown", 3.0)
     assert tell(session_of(ModelCallEvent()).items[0]).duration_ms is None
 
 
