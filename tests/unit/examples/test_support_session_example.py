@@ -25,25 +25,25 @@ def told(broker: EmbeddedBroker) -> Session:
 
 
 @pytest.fixture
-def broker() -> Iterator[EmbeddedBroker]:
+def embedded() -> Iterator[EmbeddedBroker]:
     """One that nobody else writes to."""
-    with EmbeddedBroker() as embedded:
-        yield embedded
+    with EmbeddedBroker() as broker:
+        yield broker
 
 
-def test_it_leaves_two_complete_streams_and_says_how_to_look_at_them(broker: EmbeddedBroker) -> None:
-    printed = run("support_session.py", broker.bootstrap_servers)
-    assert printed.startswith(f"auditwire show support-4711 -b {broker.bootstrap_servers} --html ")
-    assert [(report.service, report.verdict) for report in trail_of(broker).reports] == [
+def test_it_leaves_two_complete_streams_and_says_how_to_look_at_them(embedded: EmbeddedBroker) -> None:
+    printed = run("support_session.py", embedded.bootstrap_servers)
+    assert printed.startswith(f"auditwire show support-4711 -b {embedded.bootstrap_servers} --html ")
+    assert [(report.service, report.verdict) for report in trail_of(embedded).reports] == [
         ("support-desk", "complete"),
         ("payments", "complete"),
     ]
 
 
-def test_another_run_brings_the_same_events_which_are_told_once(broker: EmbeddedBroker) -> None:
-    run("support_session.py", broker.bootstrap_servers)
-    once = told(broker)
-    run("support_session.py", broker.bootstrap_servers)
-    twice = told(broker)
+def test_another_run_brings_the_same_events_which_are_told_once(embedded: EmbeddedBroker) -> None:
+    run("support_session.py", embedded.bootstrap_servers)
+    once = told(embedded)
+    run("support_session.py", embedded.bootstrap_servers)
+    twice = told(embedded)
     assert (once.repeated, twice.repeated, len(twice.streams)) == (0, 56, 4)
     assert [entry.event for entry in once.entries] == [entry.event for entry in twice.entries]
