@@ -27,7 +27,8 @@ rest                   claims, each with its length before it (4 bytes)
 
 Numbers are big-endian; :mod:`auditwire.verification.layout` has rows and claims. A ``CARRIED`` claim is an
 array: acknowledged, whether record 0 is an opening checkpoint, its time in ms, the closing checkpoint,
-trail, service, duplicates, the first Kafka timestamp, and what ``ChainJudge.state`` returns.
+trail, service, duplicates, the first Kafka timestamp, and what ``ChainJudge.state`` returns. A stream
+without records has none.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
 from auditwire.verification.layout import (
-    ROW,
     ROW_BYTES,
-    SEQUENCE,
     Kind,
     Names,
     about,
     head,
     packed,
+    sequence_of,
+    timestamp_of,
     type_of_code,
 )
 
@@ -116,11 +117,11 @@ class CarryWriter:
     def records(self, rows: Sequence[bytes], *, listed: bool) -> None:
         """Take rows of sequences that follow each other, one for each."""
         self._release()
-        first, end = _sequence(rows[0]), _sequence(rows[-1]) + 1
+        first, end = sequence_of(rows[0]), sequence_of(rows[-1]) + 1
         settled = min(max(self._heads.acknowledged, first), end) if listed else first
         ranged = min(settled, end - 1)  # the last record is kept as it is: others may name it
         if ranged > first:
-            self._range(first, ranged - 1, _timestamp(rows[ranged - 1 - first]), listed=True)
+            self._range(first, ranged - 1, timestamp_of(rows[ranged - 1 - first]), listed=True)
         cuts = self._listers.cut(ranged, end) if listed else []
         if settled == end:
             self._last = rows[-1], cuts
@@ -162,7 +163,9 @@ class CarryWriter:
             report.first_timestamp_ms,
             chain,
         ]
-        claims = [head(Kind.CARRIED, packed(said)), *heads.raw]
+        claims = [*heads.raw]
+        if report.records:  # or nothing but what other streams say is known
+            claims.append(head(Kind.CARRIED, packed(said)))
         if heads.named_to >= 0:
             claims.append(head(Kind.NAMED, _NUMBER.pack(heads.named_to)))
         claims += self._claims
@@ -181,8 +184,8 @@ class CarryWriter:
             self._last = None
 
     def _fold(self, row: bytes, *, listed: bool) -> None:
-        sequence = _sequence(row)
-        self._range(sequence, sequence, _timestamp(row), listed=listed)
+        sequence = sequence_of(row)
+        self._range(sequence, sequence, timestamp_of(row), listed=listed)
 
     def _range(self, first: int, last: int, timestamp_ms: int, *, listed: bool) -> None:
         if self._ranges and self._ranges[-1].last == first - 1 and self._ranges[-1].listed == listed:
@@ -243,12 +246,3 @@ def _with_length(data: bytes) -> tuple[bytes, bytes]:
 def _each(claims: Iterable[bytes]) -> Iterable[bytes]:
     for claim in claims:
         yield from _with_length(claim)
-
-
-def _sequence(row: bytes) -> int:
-    return int.from_bytes(row[SEQUENCE], "big")
-
-
-def _timestamp(row: bytes) -> int:
-    timestamp: int = ROW.unpack(row)[6]
-    return timestamp

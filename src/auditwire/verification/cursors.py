@@ -6,12 +6,12 @@ from bisect import bisect_left
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from auditwire.verification.layout import BODY, IDENTITY, SEQUENCE, Kind
+from auditwire.verification.layout import BODY, IDENTITY, SEQUENCE, Kind, sequence_of, timestamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["MOST_VARIANTS", "ClaimCursor", "RowCursor"]
+__all__ = ["MOST_VARIANTS", "ClaimCursor", "RowCursor", "each_once"]
 
 MOST_VARIANTS = 1_000
 """Different records with one sequence that are looked at; more are counted."""
@@ -85,21 +85,34 @@ class RowCursor:
 
     def _thin(self) -> None:
         """Keep one row of each record of the sequence that is held, and of not too many."""
-        kept: list[bytes] = []
-        sequence = int.from_bytes(self._held[0][SEQUENCE], "big")
+        sequence = sequence_of(self._held[0])
         if sequence not in self._dropped:
             self._last_dropped = b""
         equal, more = self._dropped.get(sequence, (0, 0))
-        for row in self._held:
-            if row[IDENTITY] in (kept[-1][IDENTITY] if kept else None, self._last_dropped):
+        variants = each_once(self._held)
+        equal += len(self._held) - len(variants)
+        self._held = variants[:MOST_VARIANTS]
+        for row in variants[MOST_VARIANTS:]:
+            if row[IDENTITY] == self._last_dropped:
                 equal += 1
-            elif len(kept) < MOST_VARIANTS:
-                kept.append(row)
             else:
                 more += 1
                 self._last_dropped = row[IDENTITY]
-        self._held = kept
         self._dropped[sequence] = equal, more
+
+
+def each_once(rows: Sequence[bytes]) -> list[bytes]:
+    """Of rows of one sequence one for each different record: of equal ones that with the latest timestamp.
+
+    An old timestamp is easily given to a copy, and would excuse what is absent behind it.
+    """
+    out = [rows[0]]
+    for row in rows[1:]:  # equal ones stand together
+        if row[IDENTITY] != out[-1][IDENTITY]:
+            out.append(row)
+        elif timestamp_of(row) > timestamp_of(out[-1]):
+            out[-1] = row
+    return out
 
 
 class ClaimCursor:

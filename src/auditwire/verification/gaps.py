@@ -34,6 +34,7 @@ class GapJudge:
         explained_to: The highest absent sequence that explains why a checkpoint is not there; -1: none.
         first_open: The first absent sequence that may still come; -1: none.
         excused_last: True when the record that a state file knows may have been removed.
+        lost_last: True when it is not there.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class GapJudge:
         "excused_last",
         "explained_to",
         "first_open",
+        "lost_last",
     )
 
     def __init__(self, findings: Findings, heads: Heads, horizon: Horizon | None, *, settled: bool) -> None:
@@ -59,7 +61,7 @@ class GapJudge:
         self._pending: _Piece | None = None  # may still grow
         self.explained_to = -1
         self.first_open = -1
-        self.excused_last = False
+        self.excused_last = self.lost_last = False
 
     def absent(
         self, first: int, last: int, below_ms: int | None, above_ms: int | None, listed: str | None

@@ -49,8 +49,9 @@ def judge(
             None: nothing is excused.
         known: Whether a stream exists that these facts say nothing of; asked about the earlier streams that a
             stream names.
-        on_carry: Called right before a report without a fault is yielded, with the stream's id and what
-            ``FactWriter.add_carry`` needs in a later check that reads only what is new.
+        on_carry: Called with the id of each stream without a fault, and what ``FactWriter.add_carry``
+            needs of it in a later check that reads only what is new: right before its report is yielded,
+            and also for streams that others speak of and that have no record yet, and no report.
 
     Returns:
         One report for each stream that has a record, or of which a recovery record or a state file says
@@ -69,8 +70,10 @@ def judge(
             heads = read_heads(
                 key, claims, elsewhere.has_all, sessions=all_runs.sessions, carry=on_carry is not None
             )
-            if not (has_records(groups) or heads.remembered or heads.recovery.says_something):
-                continue  # others name it, and that is all
+            # or others name it, and that is all
+            exists = has_records(groups) or heads.remembered or heads.recovery.says_something
+            if not exists and on_carry is None:
+                continue
             stream = StreamJudge(
                 heads,
                 RowCursor(merged_rows(groups)),
@@ -85,4 +88,5 @@ def judge(
             carried = stream.carry()
             if on_carry is not None and carried is not None:
                 on_carry(report.stream_id, carried)
-            yield report
+            if exists:
+                yield report

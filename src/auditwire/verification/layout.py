@@ -66,6 +66,7 @@ __all__ = [
     "ROW",
     "ROW_BYTES",
     "SEQUENCE",
+    "TIMESTAMP",
     "Kind",
     "Names",
     "Place",
@@ -77,7 +78,9 @@ __all__ = [
     "key_of",
     "packed",
     "payload_of",
+    "sequence_of",
     "text_of",
+    "timestamp_of",
     "type_of_code",
     "unpacked",
 ]
@@ -85,6 +88,9 @@ __all__ = [
 ROW = Struct(">Q32s8s8siqq")
 ROW_BYTES = 76
 SEQUENCE = slice(0, 8)
+"""Of a row."""
+
+TIMESTAMP = slice(68, 76)
 """Of a row."""
 
 IDENTITY = slice(8, 48)
@@ -182,6 +188,19 @@ class Names(NamedTuple):
     def add(self, other: Names) -> None:
         self.topics.update(other.topics)
         self.types.update(other.types)
+
+
+# -- rows ---------------------------------------------------------------------------------------------------
+
+
+def sequence_of(row: bytes) -> int:
+    """A row's sequence."""
+    return int.from_bytes(row[SEQUENCE], "big")
+
+
+def timestamp_of(row: bytes) -> int:
+    """The Kafka timestamp in a row, milliseconds since the Unix epoch; -1: none."""
+    return int.from_bytes(row[TIMESTAMP], "big", signed=True)
 
 
 # -- keys and codes -----------------------------------------------------------------------------------------

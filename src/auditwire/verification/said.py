@@ -133,6 +133,8 @@ class ClaimJudge:
 
     def _remembered(self, payload: bytes) -> bool:
         self._compare(payload, "the state of an earlier check")
+        if not (self._rows or self._present):
+            self._gaps.lost_last = True
         return False
 
     def _compare(self, digest: bytes, by: str) -> None:

@@ -13,16 +13,18 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
 from auditwire.verification.carry import PRESENT, CarryWriter
+from auditwire.verification.cursors import each_once
 from auditwire.verification.findings import Findings
 from auditwire.verification.gaps import GapJudge
 from auditwire.verification.layout import (
     IDENTITY,
     MAX_SEQUENCE,
-    ROW,
     SEQUENCE,
     Kind,
     Names,
     payload_of,
+    sequence_of,
+    timestamp_of,
 )
 from auditwire.verification.listers import Listers, place_of
 from auditwire.verification.notes import carry_notes, clock_notes, notes_on, size_notes
@@ -173,7 +175,7 @@ class StreamJudge:
         at = position
         while rows := self._rows.below(stop):  # they came again, and cannot be compared any more
             report.duplicates += len(rows)
-            for sequence in sorted({_sequence(row) for row in rows}):
+            for sequence in sorted({sequence_of(row) for row in rows}):
                 report.duplicates += sum(self._rows.dropped(sequence))
                 self._pass(at, sequence, listed=present.listed)
                 self._pass(sequence, sequence + 1, listed=False)
@@ -199,7 +201,7 @@ class StreamJudge:
 
     def _settle(self, position: int, rows: Sequence[bytes]) -> int:
         """Judge rows, and what is absent from a position to the last of them; the position behind it."""
-        first, last = _sequence(rows[0]), _sequence(rows[-1])
+        first, last = sequence_of(rows[0]), sequence_of(rows[-1])
         if self._is_plain(first, last, rows):
             if first > position:
                 self._absent(position, first, rows[0])
@@ -209,19 +211,19 @@ class StreamJudge:
             if first > position:
                 self._absent(position, first, rows[0])
             listed = self._judge_group(first, rows)
-            self._prove(rows[:1], listed=listed)
+            self._prove(each_once(rows)[:1], listed=listed)
         else:
             middle = bisect_left(rows, rows[len(rows) // 2][SEQUENCE])
             if not middle:
                 middle = bisect_left(rows, (first + 1).to_bytes(8, "big"))
             self._settle(position, rows[:middle])
-            self._settle(_sequence(rows[middle - 1]) + 1, rows[middle:])
+            self._settle(sequence_of(rows[middle - 1]) + 1, rows[middle:])
         return last + 1
 
     def _prove(self, rows: Sequence[bytes], *, listed: bool) -> None:
         """Say whether rows, one for each sequence, are listed."""
         if not listed:
-            self._findings.range("unproven", _sequence(rows[0]), _sequence(rows[-1]))
+            self._findings.range("unproven", sequence_of(rows[0]), sequence_of(rows[-1]))
         if self._carry is not None:
             self._carry.records(rows, listed=listed)
 
@@ -242,12 +244,16 @@ class StreamJudge:
         """Count records: rows in order, with all that has one of so many sequences."""
         report = self._report
         if not report.records:
-            report.first_sequence = _sequence(rows[0])
-            report.first_timestamp_ms = _timestamp(rows[0])
+            report.first_sequence = sequence_of(rows[0])
+            report.first_timestamp_ms = timestamp_of(rows[0])
             if report.first_sequence == 0 and not self._heads.opened:
                 self._misses_opening(rows[0])
         report.records += sequences
-        self._last, self._last_sequence, self._last_ms = rows[-1], _sequence(rows[-1]), _timestamp(rows[-1])
+        self._last, self._last_sequence, self._last_ms = (
+            rows[-1],
+            sequence_of(rows[-1]),
+            timestamp_of(rows[-1]),
+        )
         closing = self._heads.closing
         if closing is not None and self._last_sequence > closing:
             self._late += sequences
@@ -255,13 +261,11 @@ class StreamJudge:
 
     def _judge_group(self, sequence: int, rows: Sequence[bytes]) -> bool:
         """Judge the rows of one sequence; True when something lists it."""
-        variants = [rows[0]]
-        for row in rows:  # equal ones stand together
-            if row[IDENTITY] != variants[-1][IDENTITY]:
-                variants.append(row)
+        variants = each_once(rows)
         equal, more = self._rows.dropped(sequence)
         self._report.duplicates += len(rows) - len(variants) + equal
         self._count(variants[:1], 1)
+        self._last_ms = max(map(timestamp_of, variants))
         for other in variants[1:]:
             self._conflict(sequence, variants[0], other)
         if more:
@@ -301,7 +305,7 @@ class StreamJudge:
                 first,
                 last,
                 self._last_ms,
-                None if above is None else _timestamp(above),
+                None if above is None else timestamp_of(above),
                 None if digest is None else digest.hex(),
             )
             if self._carry is not None:
@@ -326,7 +330,7 @@ class StreamJudge:
         listed = bool(rows) and self._judge_group(sequence, rows)
         said = self._said.hear(sequence, rows, self._claims)
         if rows:
-            self._prove(rows[:1], listed=listed or said.proven)
+            self._prove(each_once(rows)[:1], listed=listed or said.proven)
         elif said.withheld:
             self._findings.withhold(sequence)
             self._gaps.explained_to = sequence
@@ -354,7 +358,7 @@ class StreamJudge:
         if closing is None:
             return
         if self._first_late is not None:
-            first = _sequence(self._first_late)
+            first = sequence_of(self._first_late)
             message = f"{self._late} records, from {first} on, come after the closing checkpoint {closing}"
             self._findings.fault("after_close", first, message, place_of(self._first_late, self._names))
         if known_to > self._report.last_sequence:
@@ -367,17 +371,15 @@ class StreamJudge:
     def _judge_remembered(self) -> None:
         """Whether what an earlier check has seen is still there."""
         known = self._heads.remembered
-        if known is None or self._gaps.excused_last:
+        if known is None or not self._gaps.lost_last or self._gaps.excused_last:
             return
-        report, last = self._report, known.last_sequence
+        report, last, digest = self._report, known.last_sequence, known.digest.hex()
         if not report.records:
             message = f"the stream is gone: an earlier check saw its records up to {last}"
-            self._findings.fault("vanished", 0, message, expected=known.digest.hex())
-        elif last > report.last_sequence:
-            message = (
-                f"the stream ends with record {report.last_sequence}: an earlier check saw record {last}"
-            )
-            self._findings.fault("shrunk", last, message, expected=known.digest.hex())
+            self._findings.fault("vanished", 0, message, expected=digest)
+            return
+        message = f"record {last} is gone, which was the last one that an earlier check saw"
+        self._findings.fault("shrunk", last, message, expected=digest)
 
     def _judge_whole(self) -> None:
         report = self._report
@@ -398,15 +400,6 @@ class StreamJudge:
             report.verdict = "complete"
         elif report.recoveries and not (report.closed or self._heads.recovery.unreadable):
             report.verdict = "recovered"
-
-
-def _sequence(row: bytes) -> int:
-    return int.from_bytes(row[SEQUENCE], "big")
-
-
-def _timestamp(row: bytes) -> int:
-    timestamp: int = ROW.unpack(row)[6]
-    return timestamp
 
 
 def _sequences(first: int, count: int) -> bytes:
