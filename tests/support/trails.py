@@ -20,14 +20,23 @@ CUT_OFF = b"\xc3\x01" + schema_for("error").fingerprint + b"\x48"
 
 
 class Trail:
-    """A trail of a test's own."""
+    """A trail of a test's own.
 
-    def __init__(self, bootstrap: str, prefix: str) -> None:
+    Args:
+        bootstrap: The broker.
+        prefix: Of its topics.
+        create_topics: Whether they are made when they are needed.
+    """
+
+    def __init__(self, bootstrap: str, prefix: str, *, create_topics: bool = False) -> None:
         self.bootstrap = bootstrap
         self.prefix = prefix
+        self._create_topics = create_topics
 
     def collector(self, service: str = "planner") -> KafkaCollector:
-        return KafkaCollector(self.bootstrap, prefix=self.prefix, create_topics=False, service=service)
+        return KafkaCollector(
+            self.bootstrap, prefix=self.prefix, create_topics=self._create_topics, service=service
+        )
 
     def write(self, service: str = "planner", session: str = "s-1", *, events: int = 10) -> str:
         """A stream that is closed; its id."""
