@@ -11,8 +11,11 @@ import pytest
 from confluent_kafka import Producer
 
 from auditwire import AuditEmitter, KafkaCollector
+from auditwire.cli import show_reading
 from auditwire.cli.app import run
-from auditwire.wire import frame_single_object, schema_for, topic_name
+from auditwire.cli.filters import Filters
+from auditwire.events import ErrorEvent
+from auditwire.wire import FastavroEncoder, frame_single_object, join_body, schema_for, topic_name
 from support.told import script
 
 if TYPE_CHECKING:
@@ -129,7 +132,7 @@ def test_an_unknown_session_is_status_4_and_a_sentence(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith(
-        "auditwire: no event of session support-471 among 61 records of 22 topics "
+        "auditwire: no event of session support-471 among 57 records of 18 topics "
     )
     assert f"topics {played}.* at" in captured.err
 
@@ -175,6 +178,40 @@ def test_records_that_cannot_be_read_are_said_beside_the_verdict(
     assert run(["show", SESSION]) == 0
     out = capsys.readouterr().out
     assert "messages on the topics look like records and cannot be read: 1 " in out
+
+
+def test_records_of_other_sessions_are_not_even_decoded_and_those_without_a_key_are(
+    audit_broker: EmbeddedBroker, played: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder, stream = FastavroEncoder(), "01920000-0000-7000-8000-000000000001"
+    head, tail = encoder.encode(ErrorEvent(session_id="keyless"), stream)
+    value = frame_single_object(schema_for("error").fingerprint, join_body(head, 1, tail))
+    client = Producer({"bootstrap.servers": audit_broker.bootstrap_servers})
+    client.produce(f"{played}.error", value)
+    client.produce(f"{played}.error", value[:-1], key=b"another")
+    client.flush(10)
+    assert run(["show", "keyless", "--json", "--no-verdict"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["session"]["totals"]["events"] == 1
+    assert captured.err == ""
+
+
+def test_a_span_of_time_ends_before_its_end_and_takes_in_what_has_no_time() -> None:
+    class Stamped:
+        def __init__(self, kind: int, ms: int) -> None:
+            self.stamp = kind, ms
+
+        def timestamp(self) -> tuple[int, int]:
+            return self.stamp
+
+    messages: list[Any] = [Stamped(1, ms) for ms in (9, 10, 19, 20)] + [Stamped(0, -1)]
+    for since_ms, until_ms, expected in (
+        (10, 20, [10, 19, -1]),
+        (10, None, [10, 19, 20, -1]),
+        (None, 20, [9, 10, 19, -1]),
+    ):
+        filters = Filters(since_ms=since_ms, until_ms=until_ms)
+        assert [m.timestamp()[1] for m in show_reading._within(messages, filters)] == expected
 
 
 # -- the page ----------------------------------------------------------------------------------------------
