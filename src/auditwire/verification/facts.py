@@ -11,8 +11,9 @@ import secrets
 from collections import Counter
 from contextlib import suppress
 from hashlib import sha256
+from operator import itemgetter
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from auditwire.errors import DecodingError
 from auditwire.reading.record import headers_of
@@ -34,7 +35,9 @@ from auditwire.verification.layout import (
 from auditwire.verification.placement import Around, disagreements, is_own_topic
 from auditwire.verification.runs import Runs, RunWriter, merged_claims, merged_rows
 from auditwire.verification.speech import TALKERS, claims_of
-from auditwire.wire import decode, envelope, traceparent
+from auditwire.wire import decode, envelope, schema_by_fingerprint, traceparent
+from auditwire.wire.codegen import REFUSALS, readers_of
+from auditwire.wire.framing import HEADER_BYTES, MAX_VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -46,11 +49,15 @@ if TYPE_CHECKING:
     from auditwire.events import AuditEvent
     from auditwire.reading.record import ClientMessage, Record
     from auditwire.wire import Envelope
+    from auditwire.wire.codegen import Outline, Outliner
 
 __all__ = ["CarryError", "FactWriter"]  # the first stands beside what raises it
 
 _SPECVERSION = ("ce_specversion", b"1.0")  # headers, as the sender makes them
 _CONTENT_TYPE = ("content-type", b"application/avro")
+_HEADER = HEADER_BYTES["single-object"]
+_CONFLUENT = HEADER_BYTES["confluent"]
+_REFUSALS = (KeyError, TypeError, *REFUSALS)  # no header known so far; no value; what the decoder refuses
 _SOURCE = 2  # where it puts ce_source
 _ROW = Struct(
     ">Q32s20sqq"
@@ -66,6 +73,7 @@ _SEQUENCE = Struct(">Q")
 class _Kind(NamedTuple):
     """What the records of one type on one partition have in common."""
 
+    outline: Outliner
     shared: bytes  # code of the type, code of the topic, partition
     in_place: bool  # the topic is that of the type
     ce_type: tuple[str, bytes]
@@ -75,12 +83,13 @@ class _Kind(NamedTuple):
 class _Stream:
     """A stream's facts in memory, and what stands around each of its records."""
 
-    __slots__ = ("claims", "key", "rows", "source")
+    __slots__ = ("claims", "rows", "source", "stream_id", "wanted")
 
     def __init__(self, stream_id: str) -> None:
         self.rows: list[bytes] = []
         self.claims: list[bytes] = []
-        self.key = stream_id.encode("utf-8", "surrogatepass")  # Kafka's, of records without a session
+        self.stream_id = stream_id
+        self.wanted = False
         self.source: tuple[str, bytes | None] = ("ce_source", None)  # as in a record looked at
 
 
@@ -119,11 +128,10 @@ class FactWriter:
         self.undecodable: Counter[str] = Counter()
         self._directory = directory
         self._topics = dict(topics or {})
-        self._sessions = None if sessions is None else frozenset(sessions)
+        self._sessions = None if sessions is None else frozenset(map(_utf8, sessions))
         self._capacity = max(memory // _ROW_COST, 1)
         self._room = self._capacity  # in rows
-        self._streams: dict[str, _Stream] = {}
-        self._wanted: set[str] = set()
+        self._streams: dict[bytes, _Stream] = {}  # by the id in UTF-8
         self._kinds: dict[tuple[str, int], dict[bytes, _Kind]] = {}
         self._names = Names({}, {})
         self._prefix = f"facts-{os.getpid()}-{secrets.token_hex(4)}"
@@ -158,45 +166,45 @@ class FactWriter:
         self._room -= len(messages)
         streams, kinds, pack = self._streams, self._kinds_on(*place), _ROW.pack
         for message in messages:
-            value = message.value()
+            value: Any = message.value()  # None is refused with all else that is no record
             try:
-                found = envelope(value)
-                kind = kinds.get(found.fingerprint)
-                if kind is None:
-                    kind = kinds[found.fingerprint] = self._new_kind(
-                        found.fingerprint, found.event_type, *place
-                    )
-                event = decode(value).event if kind.talks else None
+                try:
+                    outline_of, shared, in_place, ce_type, talks = kinds[value[:_HEADER]]
+                    outline = outline_of(value, _HEADER) if len(value) <= MAX_VALUE else None
+                except _REFUSALS:
+                    outline = None
+                if outline is None:
+                    outline, (_, shared, in_place, ce_type, talks) = self._look_closer(value, place)
+                stream_id, sequence, event_id, time_us, session, trace_id, span_id = outline
+                stream = streams.get(stream_id) or self._stream_read(stream_id)
+                event = decode(value).event if talks else None
+                key, headers = message.key(), headers_of(message, self.undecodable)
+                # what is as the sender makes it is compared as a whole, the rest one by one
+                made = [_SPECVERSION, ("ce_id", event_id), stream.source, ce_type, _CONTENT_TYPE]
+                if trace_id is not None:
+                    made += _traced(trace_id, span_id)
+                if not (
+                    (headers == made or not headers)
+                    and (key == (session or stream_id) or key is None)
+                    and in_place
+                ):
+                    around = _around(envelope(value), place[0], key, headers)
+                    self._look_around(around, sequence, Place(*place, message.offset()), stream)
             except DecodingError as error:
                 if on_undecodable is not None:
                     on_undecodable(message, error)
                 continue
-            stream_id, sequence = found.stream_id, found.sequence
-            stream = streams.get(stream_id) or self._stream(stream_id)
             offset, (timed, timestamp) = message.offset(), message.timestamp()
             if not timed:  # confluent_kafka.TIMESTAMP_NOT_AVAILABLE
                 timestamp = -1
-            digest = sha256(found.body).digest()
-            stream.rows.append(pack(sequence, digest, kind.shared, offset, timestamp))
-            session, key, headers = found.session_id, message.key(), headers_of(message, self.undecodable)
-            # what is as the sender makes it is compared as a whole, the rest one by one
-            ce_id = "ce_id", found.event_id.encode()
-            made = [_SPECVERSION, ce_id, stream.source, kind.ce_type, _CONTENT_TYPE]
-            if found.trace_id is not None:
-                made += _traced(found)
-            if not (
-                (headers == made or not headers)
-                and (key == (session.encode() if session else stream.key) or key is None)
-                and kind.in_place
-            ):
-                around = _around(message, found, key, headers)
-                self._look_around(around, sequence, Place(*place, offset), stream)
-            if timestamp < found.timestamp_us // 1_000:
+            digest = sha256(value[_HEADER:] if value[0] else value[_CONFLUENT:]).digest()
+            stream.rows.append(pack(sequence, digest, shared, offset, timestamp))
+            if timestamp < time_us // 1_000:
                 self._antedated(sequence, timestamp, stream)
             if event is not None:
-                self._hear(event, stream_id, sequence, digest, Place(*place, offset), counted=counted)
+                self._hear(event, stream.stream_id, sequence, digest, Place(*place, offset), counted=counted)
             if self._sessions is not None and session in self._sessions:
-                self._want(stream_id, stream)
+                self._want(stream)
 
     def add_record(self, record: Record, *, counted: bool = True) -> None:
         """Take a record that a reader handed out.
@@ -209,7 +217,7 @@ class FactWriter:
             self._spill()
         event, place = record.event, Place(record.topic, record.partition, record.offset)
         self._kinds_on(record.topic, record.partition)
-        kind = self._new_kind(record.fingerprint, event.event_type, record.topic, record.partition)
+        kind = self._kind_of(record.fingerprint, event.event_type, record.topic, record.partition)
         stream = self._stream(record.stream_id)
         stream.rows.append(
             _ROW.pack(record.sequence, record.digest, kind.shared, record.offset, record.timestamp_ms)
@@ -220,8 +228,8 @@ class FactWriter:
             self._antedated(record.sequence, record.timestamp_ms, stream)
         if kind.talks:
             self._hear(event, record.stream_id, record.sequence, record.digest, place, counted=counted)
-        if self._sessions is not None and event.session_id in self._sessions:
-            self._want(record.stream_id, stream)
+        if self._sessions is not None and event.session_id and _utf8(event.session_id) in self._sessions:
+            self._want(stream)
 
     def add_remembered(
         self, stream_id: str, last_sequence: int, digest: bytes, last_timestamp_ms: int, *, closed: bool
@@ -300,9 +308,9 @@ class FactWriter:
         for about_stream, claim in claims_of(event, stream_id, sequence, digest, place, counted=counted):
             self._say(about_stream, claim)
 
-    def _want(self, stream_id: str, stream: _Stream) -> None:
-        if stream_id not in self._wanted:
-            self._wanted.add(stream_id)
+    def _want(self, stream: _Stream) -> None:
+        if not stream.wanted:
+            stream.wanted = True
             self._put(stream, head(Kind.WANTED))
 
     def _say(self, stream_id: str, claim: bytes) -> None:
@@ -313,41 +321,67 @@ class FactWriter:
         self._room -= (len(claim) + _CLAIM_COST) // _ROW_COST + 1
 
     def _stream(self, stream_id: str) -> _Stream:
-        stream = self._streams.get(stream_id)
+        key = _utf8(stream_id)
+        stream = self._streams.get(key)
         if stream is None:
-            stream = self._streams[stream_id] = _Stream(stream_id)
-            self._room -= _STREAM_COST + 2 * len(stream.key) // _ROW_COST
+            stream = self._streams[key] = _Stream(stream_id)
+            self._room -= _STREAM_COST + 2 * len(key) // _ROW_COST
             if is_hashed(key_of(stream_id)):
-                self._put(stream, head(Kind.NAME, stream.key))
+                self._put(stream, head(Kind.NAME, key))
         return stream
 
+    def _stream_read(self, raw: bytes) -> _Stream:
+        """The stream of an id as it stands in a record."""
+        try:
+            return self._stream(raw.decode())
+        except UnicodeDecodeError as error:
+            raise DecodingError("malformed", f"a stream id that is not UTF-8: {error.reason}") from error
+
+    # -- what records have in common -------------------------------------------------------------------------
+
     def _kinds_on(self, topic: str, partition: int) -> dict[bytes, _Kind]:
-        """The kinds of records on a partition, by their schema's fingerprint."""
+        """The kinds of records on a partition, by the header of their single-object encoding."""
         kinds = self._kinds.get((topic, partition))
         if kinds is None:
             kinds = self._kinds[topic, partition] = {}
             self._names.topics[code_of_topic(topic)] = topic
         return kinds
 
-    def _new_kind(self, fingerprint: bytes, event_type: str, topic: str, partition: int) -> _Kind:
+    def _kind_of(self, fingerprint: bytes, event_type: str, topic: str, partition: int) -> _Kind:
         text = type_key(event_type, fingerprint)
         code = code_of_type(text)
         if type_of_code(code) is None:
             self._names.types[code] = text
+        schema = schema_by_fingerprint(fingerprint)
         return _Kind(
-            code + code_of_topic(topic) + partition.to_bytes(4, "big", signed=True),
-            is_own_topic(topic, event_type, self._topics),
-            ("ce_type", b"auditwire." + event_type.encode("utf-8", "replace")),
-            event_type in TALKERS,
+            outline=_no_outline if schema is None else readers_of(schema).outline,
+            shared=code + code_of_topic(topic) + partition.to_bytes(4, "big", signed=True),
+            in_place=is_own_topic(topic, event_type, self._topics),
+            ce_type=("ce_type", b"auditwire." + event_type.encode("utf-8", "replace")),
+            talks=event_type in TALKERS,
         )
+
+    def _look_closer(self, value: bytes | None, place: tuple[str, int]) -> tuple[Outline, _Kind]:
+        """What the quick look at a value did not tell.
+
+        Raises:
+            DecodingError: It is no record of ours.
+        """
+        found = envelope(value)
+        kind = self._kind_of(found.fingerprint, found.event_type, *place)
+        if found.framing == "single-object":
+            self._kinds_on(*place)[found.value[:_HEADER]] = kind
+        texts = (found.session_id, found.trace_id, found.span_id)
+        session, trace_id, span_id = (None if text is None else text.encode() for text in texts)
+        stream_id, event_id = found.stream_id.encode(), found.event_id.encode()
+        return (stream_id, found.sequence, event_id, found.timestamp_us, session, trace_id, span_id), kind
 
     # -- runs -----------------------------------------------------------------------------------------------
 
     def _spill(self) -> None:
         """Write all that is in memory as a run."""
-        streams = sorted((key_of(stream_id), stream) for stream_id, stream in self._streams.items())
+        streams = sorted(((key_of(s.stream_id), s) for s in self._streams.values()), key=itemgetter(0))
         self._streams.clear()
-        self._wanted.clear()
         self._room = self._capacity
         if not streams:
             return
@@ -393,17 +427,26 @@ class FactWriter:
             writer.discard()
 
 
-def _traced(found: Envelope) -> list[tuple[str, bytes]]:
+def _no_outline(_value: bytes, _at: int) -> None:
+    return None
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _traced(trace_id: bytes, span_id: bytes | None) -> list[tuple[str, bytes]]:
     """The header of a record that has a trace."""
-    trace = traceparent(found.trace_id, found.span_id)
+    span = None if span_id is None else span_id.decode("utf-8", "replace")
+    trace = traceparent(trace_id.decode("utf-8", "replace"), span)
     return [] if trace is None else [("traceparent", trace)]
 
 
 def _around(
-    message: ClientMessage, found: Envelope, key: bytes | None, headers: Sequence[tuple[str, bytes | None]]
+    found: Envelope, topic: str, key: bytes | None, headers: Sequence[tuple[str, bytes | None]]
 ) -> Around:
     return Around(
-        message.topic(),
+        topic,
         key,
         headers,
         found.event_id,

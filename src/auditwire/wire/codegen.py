@@ -1,10 +1,11 @@
 """Schema -> the Python source of its decoder, and the decoder compiled from it.
 
-The source is one function for the whole record and one for the envelope alone, each a straight line through
-the fields in their order, with what is usual in place and the rest left to :mod:`auditwire.wire.primitives`.
-What they return is what :mod:`auditwire.wire.interpreter` returns for the same bytes. Whatever they cannot
-vouch for, they refuse: by returning None, or by one of :data:`REFUSALS`. The caller then asks the
-interpreter, so that every error, and every unusual form that Avro allows, is judged in one place.
+The source is one function for the whole record, one for the envelope alone and one for its outline, each a
+straight line through the fields in their order, with what is usual in place and the rest left to
+:mod:`auditwire.wire.primitives`. What they return is what :mod:`auditwire.wire.interpreter` returns for
+the same bytes. Whatever they cannot vouch for, they refuse: by returning None, or by one of
+:data:`REFUSALS`. The caller then asks the interpreter, so that every error, and every unusual form that
+Avro allows, is judged in one place.
 
 **Bounds.** Reading goes forward only, by lengths that are not negative. Indexing beyond the end raises
 IndexError and unpacking ``struct.error``; a slice ends with the value. So a text may come out too short where
@@ -38,7 +39,16 @@ if TYPE_CHECKING:
     from auditwire.wire.framing import Framing
     from auditwire.wire.schemas import Field, Schema
 
-__all__ = ["REFUSALS", "Generated", "Inexpressible", "Readers", "decoder_source", "readers_of"]
+__all__ = [
+    "REFUSALS",
+    "Generated",
+    "Inexpressible",
+    "Outline",
+    "Outliner",
+    "Readers",
+    "decoder_source",
+    "readers_of",
+]
 
 _Read_co = TypeVar("_Read_co", covariant=True)
 
@@ -63,11 +73,12 @@ _ENVELOPE = (
     ("stream_id", "string", False),
     ("sequence", "long", False),
 )
+_NOT_IN_OUTLINE = frozenset({"turn_id", "agent_id", "severity"})
 _BEGINNING = 3
 _USUAL = slice(6, 13)
 _LOCALS = frozenset({"at", "branch", "decoded", "envelope", "event", "framing", "known", "step", "value"})
 _GLOBALS = frozenset(
-    {"array", "beginning", "double", "json_object", "long", "new", "skip", "string", "word"}
+    {"array", "beginning", "double", "json_object", "long", "new", "raw", "skip", "string", "word"}
     | {"BOOLEAN", "FINGERPRINT", "SKIP", "Decoded", "Envelope"}
 )
 
@@ -77,7 +88,8 @@ from struct import Struct
 
 from auditwire.events import {cls}
 from auditwire.wire.decoded import Decoded, Envelope
-from auditwire.wire.primitives import BOOLEAN, SKIP, array, double, json_object, long, skip, string, word
+from auditwire.wire.primitives import BOOLEAN, SKIP, array, double, json_object, long
+from auditwire.wire.primitives import raw, skip, string, word
 
 FINGERPRINT = bytes.fromhex("{fingerprint}")
 beginning = Struct("<B36s{known}sQ").unpack_from
@@ -96,16 +108,32 @@ class Generated(Protocol[_Read_co]):
         """What was read, or None or one of :data:`REFUSALS` for what the interpreter must look at."""
 
 
+Outline = tuple[bytes, int, bytes, int, "bytes | None", "bytes | None", "bytes | None"]
+"""Of a record: stream id, sequence, event id, time in microseconds since the Unix epoch, session id, trace id
+and span id. Texts are the bytes that stand there, UTF-8 if the record is one of ours."""
+
+
+class Outliner(Protocol):
+    """Takes the value, and where the body begins in it."""
+
+    def __call__(self, value: bytes, at: int, /) -> Outline | None:
+        """What was read, or None or one of :data:`REFUSALS` for what ``envelope`` must look at."""
+
+
 class Readers(NamedTuple):
-    """The two functions of a schema.
+    """The functions of a schema.
 
     Attributes:
         decode: Reads the whole record.
         envelope: Reads the envelope alone.
+        outline: Reads of the envelope what says which record it is, and leaves texts as bytes: for a check
+            that compares each of millions of records with what stands around it. Always None for a schema
+            that no decoder is generated for.
     """
 
     decode: Generated[Decoded]
     envelope: Generated[Envelope]
+    outline: Outliner
 
 
 @cache
@@ -114,15 +142,19 @@ def readers_of(schema: Schema) -> Readers:
     try:
         source = decoder_source(schema)
     except Inexpressible:
-        return Readers(partial(interpreter.read, schema), partial(interpreter.read_envelope, schema))
+        return Readers(
+            partial(interpreter.read, schema),
+            partial(interpreter.read_envelope, schema),
+            lambda _value, _at: None,
+        )
     namespace: dict[str, object] = {"__name__": f"auditwire.wire.decoder_of_{schema.event_type}"}
     # our own text, in which names were checked to be names
     exec(compile(source, f"<decoder of {schema.name} {schema.version}>", "exec"), namespace)  # noqa: S102
-    return Readers(cast("Any", namespace["decode"]), cast("Any", namespace["envelope"]))
+    return Readers(*(cast("Any", namespace[name]) for name in Readers._fields))
 
 
 def decoder_source(schema: Schema) -> str:
-    """The source of a module with the functions ``decode`` and ``envelope`` of this schema.
+    """The source of a module with the functions ``decode``, ``envelope`` and ``outline`` of this schema.
 
     The same for the same schema, class and version of auditwire.
 
@@ -145,6 +177,7 @@ def decoder_source(schema: Schema) -> str:
         ).splitlines(),
         *_decode_lines(schema, cls),
         *_envelope_lines(schema, cls),
+        *_outline_lines(schema, cls),
     ]
     return "\n".join(lines) + "\n"
 
@@ -192,6 +225,18 @@ def _envelope_lines(schema: Schema, cls: type[AuditEvent]) -> Iterator[str]:
         if name not in {"event_type", "timestamp", "stream_id", "sequence", *SKIPPED}:
             yield f"    envelope.{name} = {name}"
     yield from (*_place_lines("envelope"), "    return envelope")
+
+
+def _outline_lines(schema: Schema, cls: type[AuditEvent]) -> Iterator[str]:
+    upto_sequence = schema.fields[: len(_ENVELOPE)]
+    yield from ("", "", "def outline(value, at):")
+    for line in _indented(_field_lines(schema, cls, upto_sequence, SKIPPED | _NOT_IN_OUTLINE)):
+        yield line.replace(".decode()", "").replace("string(value, at)", "raw(value, at)")
+    yield from (
+        "    if sequence < 0:",
+        "        return None",
+        "    return stream_id, sequence, event_id, timestamp, session_id, trace_id, span_id",
+    )
 
 
 def _place_lines(target: str) -> Iterator[str]:

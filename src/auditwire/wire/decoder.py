@@ -108,7 +108,7 @@ def _opened(value: bytes | None) -> tuple[bytes, Schema | None]:
             "another program",
         )
     header, readers = value[:_SINGLE_OBJECT], readers_of(schema)
-    _decoders[header], _envelopes[header] = readers
+    _decoders[header], _envelopes[header] = readers.decode, readers.envelope
     return value, schema
 
 

@@ -16,7 +16,7 @@ from auditwire.errors import DecodingError
 from auditwire.wire import interpreter
 from auditwire.wire.shorten import MAX_BODY
 
-__all__ = ["BOOLEAN", "SKIP", "array", "double", "json_object", "long", "skip", "string", "word"]
+__all__ = ["BOOLEAN", "SKIP", "array", "double", "json_object", "long", "raw", "skip", "string", "word"]
 
 SKIP = tuple(0 if first & 0x81 else 1 + (first >> 1) for first in range(256))
 """First byte of a string -> bytes of the whole string, its length included; 0 when that is not all there is
@@ -51,6 +51,14 @@ def string(value: bytes, at: int) -> tuple[str, int]:
         end = at + 2 + ((first & 0x7F | second << 7) >> 1)
         return value[at + 2 : end].decode(), end
     return interpreter.read_string(value, at)
+
+
+def raw(value: bytes, at: int) -> tuple[bytes, int]:
+    """The bytes of a string of any length, not looked at; too few where the value ends early."""
+    size, at = long(value, at) if value[at] > 0x7F else (value[at] >> 1 ^ -(value[at] & 1), at + 1)  # noqa: PLR2004
+    if size < 0:
+        raise DecodingError("malformed", "a text of negative length")
+    return value[at : at + size], at + size
 
 
 def json_object(text: str) -> dict[str, Any]:
