@@ -89,9 +89,9 @@ class Listers:
             variants: The rows of that number; one of them has to be the listed one.
         """
         there = {row[IDENTITY] for row in variants}
-        disputed = self._dispute(sequence)
+        stated = None if self._dispute(sequence) else self._stated()  # the others say the same
         for block in self._blocks:
-            if block.kind == Kind.STATED and disputed:
+            if block.kind == Kind.STATED and block is not stated:
                 continue
             identity = block.identity(sequence)
             if identity not in there:

@@ -81,7 +81,7 @@ def _of_checkpoint(
     said = [acknowledged, event.reason, event.timestamp_us, event.trail, _service(event.resource)]
     yield stream_id, head(Kind.CHECKPOINT_HEAD, CHECKPOINT_HEAD.pack(sequence, digest) + packed(said))
     error = None
-    if first + len(entries) > sequence:
+    if len(entries) and first + len(entries) > sequence:
         error = f"lists record {max(first, sequence)}, which cannot be before it"
     elif entries.error is not None:
         error = f"is malformed: {entries.error}"
