@@ -60,26 +60,34 @@ def judged(
 class Rounds:
     """An incremental check: each round reads what is new.
 
+    Args:
+        sessions: As for ``FactWriter``.
+
     Attributes:
         carried: Stream id -> what is carried of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sessions: Collection[str] | None = None) -> None:
+        self._sessions = sessions
         self.carried: dict[str, bytes] = {}
 
     def judge(
-        self, records: Iterable[Record], *, settled: bool = False, horizon: Horizon | None = None
+        self,
+        records: Iterable[Record],
+        *,
+        settled: bool = False,
+        horizon: Horizon | None = None,
+        carry: bool = True,
     ) -> list[StreamReport]:
         """The reports after these records have been read too."""
         with tempfile.TemporaryDirectory() as name:
-            with FactWriter(Path(name)) as writer:
+            with FactWriter(Path(name), sessions=self._sessions) as writer:
                 for stream_id, blob in self.carried.items():
                     writer.add_carry(stream_id, blob)
                 for record in records:
                     writer.add_record(record)
             carried: dict[str, bytes] = {}
-            reports = list(
-                judge(writer.close(), settled=settled, horizon=horizon, on_carry=carried.__setitem__)
-            )
+            on_carry = carried.__setitem__ if carry else None
+            reports = list(judge(writer.close(), settled=settled, horizon=horizon, on_carry=on_carry))
         self.carried = carried
         return sorted(reports, key=lambda report: report.stream_id)

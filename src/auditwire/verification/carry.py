@@ -98,39 +98,33 @@ class CarryWriter:
         names: What the codes in rows stand for.
     """
 
-    __slots__ = ("_claims", "_heads", "_last", "_listers", "_names", "_ranges", "_rows")
+    __slots__ = ("_claims", "_heads", "_listers", "_names", "_ranges", "_rows")
 
     def __init__(self, heads: Heads, listers: Listers, names: Names) -> None:
         self._heads = heads
         self._listers = listers
         self._names = names
         self._rows: deque[tuple[bytes, bool]] = deque()  # and whether they are listed
-        self._last: tuple[bytes, list[bytes]] | None = None  # could be in a range, and what lists it
         self._ranges: list[_Range] = []
         self._claims: list[bytes] = []
 
     def present(self, first: int, last: int, timestamp_ms: int, *, listed: bool) -> None:
         """Take records that an earlier check has seen."""
-        self._release()
         self._range(first, last, timestamp_ms, listed=listed)
 
     def records(self, rows: Sequence[bytes], *, listed: bool) -> None:
         """Take rows of sequences that follow each other, one for each."""
-        self._release()
         first, end = sequence_of(rows[0]), sequence_of(rows[-1]) + 1
         settled = min(max(self._heads.acknowledged, first), end) if listed else first
-        ranged = min(settled, end - 1)  # the last record is kept as it is: others may name it
-        if ranged > first:
-            self._range(first, ranged - 1, timestamp_of(rows[ranged - 1 - first]), listed=True)
-        cuts = self._listers.cut(ranged, end) if listed else []
-        if settled == end:
-            self._last = rows[-1], cuts
-            return
-        self._claims += cuts
-        self._rows += [(row, listed) for row in rows[ranged - first :]]
+        if settled > first:
+            self._range(first, settled - 1, timestamp_of(rows[settled - 1 - first]), listed=True)
+        if listed:
+            self._claims += self._listers.cut(settled, end)
+        self._rows += [(row, listed) for row in rows[settled - first :]]
         while len(self._rows) > MOST_ROWS:
             row, was_listed = self._rows.popleft()
-            self._fold(row, listed=was_listed)
+            sequence = sequence_of(row)
+            self._range(sequence, sequence, timestamp_of(row), listed=was_listed)
 
     def absent(self, first: int, last: int) -> None:
         """Take sequences whose records may still come."""
@@ -148,10 +142,6 @@ class CarryWriter:
             chain: What ``ChainJudge.state`` returned.
         """
         heads = self._heads
-        if self._last is not None:
-            self._rows.append((self._last[0], True))
-            self._claims += self._last[1]
-            self._last = None
         said = [
             heads.acknowledged,
             heads.opened,
@@ -176,16 +166,6 @@ class CarryWriter:
         rows = [row for row, _ in self._rows]
         body = b"".join([*_with_length(self._used(rows)), _COUNT.pack(len(rows)), *rows, *_each(claims)])
         return b"".join((_MAGIC, _LENGTH.pack(crc32(body)), body))
-
-    def _release(self) -> None:
-        """The record that was the last one so far is not the last."""
-        if self._last is not None:
-            self._fold(self._last[0], listed=True)
-            self._last = None
-
-    def _fold(self, row: bytes, *, listed: bool) -> None:
-        sequence = sequence_of(row)
-        self._range(sequence, sequence, timestamp_of(row), listed=listed)
 
     def _range(self, first: int, last: int, timestamp_ms: int, *, listed: bool) -> None:
         if self._ranges and self._ranges[-1].last == first - 1 and self._ranges[-1].listed == listed:

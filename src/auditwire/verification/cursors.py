@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from auditwire.verification.layout import BODY, IDENTITY, SEQUENCE, Kind, sequence_of, timestamp_of
 
@@ -28,15 +28,15 @@ class RowCursor:
         pieces: The rows in order, in lists.
     """
 
-    __slots__ = ("_at", "_dropped", "_held", "_last_dropped", "_pieces", "_rows")
+    __slots__ = ("_at", "_dropped", "_held", "_pieces", "_rows")
 
     def __init__(self, pieces: Iterator[list[bytes]]) -> None:
         self._pieces: Iterator[list[bytes]] | None = pieces
         self._rows: list[bytes] = []
         self._at = 0
         self._held: list[bytes] = []  # of a sequence that may go on in the next piece
-        self._dropped: dict[int, tuple[int, int]] = {}
-        self._last_dropped = b""
+        # sequence -> equal and different rows that were left out, and the last different one
+        self._dropped: dict[int, tuple[int, int, bytes]] = {}
         self._fill()
 
     @property
@@ -58,9 +58,15 @@ class RowCursor:
             self._fill()
         return taken
 
-    def dropped(self, sequence: int) -> tuple[int, int]:
-        """How many rows of a sequence were left out: equal ones, and different ones beyond the limit."""
-        return self._dropped.pop(sequence, (0, 0))
+    def sort_out(self, rows: Sequence[bytes]) -> tuple[list[bytes], int, int]:
+        """One row for each different record; how many equal and how many different ones there are besides.
+
+        Args:
+            rows: All rows of a sequence, as ``below`` gave them.
+        """
+        variants = self._thinned(rows)
+        equal, more, _ = self._dropped.pop(sequence_of(rows[0]))
+        return variants, equal, more
 
     @property
     def drops(self) -> bool:
@@ -81,24 +87,22 @@ class RowCursor:
             end = bisect_left(rows, rows[-1][SEQUENCE])
             self._rows, self._held = rows[:end], rows[end:]
             if len(self._held) > _THIN:
-                self._thin()
+                self._held = self._thinned(self._held)
 
-    def _thin(self) -> None:
-        """Keep one row of each record of the sequence that is held, and of not too many."""
-        sequence = sequence_of(self._held[0])
-        if sequence not in self._dropped:
-            self._last_dropped = b""
-        equal, more = self._dropped.get(sequence, (0, 0))
-        variants = each_once(self._held)
-        equal += len(self._held) - len(variants)
-        self._held = variants[:MOST_VARIANTS]
+    def _thinned(self, rows: Sequence[bytes]) -> list[bytes]:
+        """One row of each record of a sequence, and of not too many; what is left out is counted."""
+        sequence = sequence_of(rows[0])
+        equal, more, last = self._dropped.get(sequence, (0, 0, b""))
+        variants = each_once(rows)
+        equal += len(rows) - len(variants)
         for row in variants[MOST_VARIANTS:]:
-            if row[IDENTITY] == self._last_dropped:
+            if row[IDENTITY] == last:
                 equal += 1
             else:
                 more += 1
-                self._last_dropped = row[IDENTITY]
-        self._dropped[sequence] = equal, more
+                last = row[IDENTITY]
+        self._dropped[sequence] = equal, more, last
+        return variants[:MOST_VARIANTS]
 
 
 def each_once(rows: Sequence[bytes]) -> list[bytes]:
@@ -146,9 +150,7 @@ class ClaimCursor:
 
     def take(self) -> bytes:
         """The next claim that is no head."""
-        claim = self._next
-        if claim is None:
-            raise StopIteration
+        claim = cast("bytes", self._next)  # sequence says that there is one
         self._next = next(self._claims, None)
         self._look()
         return claim

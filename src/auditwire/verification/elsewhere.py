@@ -64,8 +64,7 @@ class Elsewhere:
 def _seen_before(groups: Sequence[Group]) -> Iterator[Range]:
     """The ranges that only an earlier check has read."""
     claims = ClaimCursor(merged_claims(groups))
-    for _ in claims.heads(Kind.REMEMBERED_HEAD):  # the last kind of head: all are passed over
-        pass
+    list(claims.heads(Kind.REMEMBERED_HEAD))  # the last kind of head: all are passed over
     while (first := claims.sequence) is not None:
         kind, claim = claims.kind, claims.take()
         if kind == Kind.PRESENT:

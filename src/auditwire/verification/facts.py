@@ -73,7 +73,6 @@ _SEQUENCE = Struct(">Q")
 class _Kind(NamedTuple):
     """What the records of one type on one partition have in common."""
 
-    outline: Outliner
     shared: bytes  # code of the type, code of the topic, partition
     in_place: bool  # the topic is that of the type
     ce_type: tuple[str, bytes]
@@ -132,7 +131,7 @@ class FactWriter:
         self._capacity = max(memory // _ROW_COST, 1)
         self._room = self._capacity  # in rows
         self._streams: dict[bytes, _Stream] = {}  # by the id in UTF-8
-        self._kinds: dict[tuple[str, int], dict[bytes, _Kind]] = {}
+        self._kinds: dict[tuple[str, int], dict[bytes, tuple[Outliner, _Kind]]] = {}
         self._names = Names({}, {})
         self._prefix = f"facts-{os.getpid()}-{secrets.token_hex(4)}"
         self._written = 0
@@ -169,12 +168,12 @@ class FactWriter:
             value: Any = message.value()  # None is refused with all else that is no record
             try:
                 try:
-                    outline_of, shared, in_place, ce_type, talks = kinds[value[:_HEADER]]
+                    outline_of, (shared, in_place, ce_type, talks) = kinds[value[:_HEADER]]
                     outline = outline_of(value, _HEADER) if len(value) <= MAX_VALUE else None
                 except _REFUSALS:
                     outline = None
                 if outline is None:
-                    outline, (_, shared, in_place, ce_type, talks) = self._look_closer(value, place)
+                    outline, (shared, in_place, ce_type, talks) = self._look_closer(value, place)
                 stream_id, sequence, event_id, time_us, session, trace_id, span_id = outline
                 stream = streams.get(stream_id) or self._stream_read(stream_id)
                 event = decode(value).event if talks else None
@@ -339,7 +338,7 @@ class FactWriter:
 
     # -- what records have in common -------------------------------------------------------------------------
 
-    def _kinds_on(self, topic: str, partition: int) -> dict[bytes, _Kind]:
+    def _kinds_on(self, topic: str, partition: int) -> dict[bytes, tuple[Outliner, _Kind]]:
         """The kinds of records on a partition, by the header of their single-object encoding."""
         kinds = self._kinds.get((topic, partition))
         if kinds is None:
@@ -352,9 +351,7 @@ class FactWriter:
         code = code_of_type(text)
         if type_of_code(code) is None:
             self._names.types[code] = text
-        schema = schema_by_fingerprint(fingerprint)
         return _Kind(
-            outline=_no_outline if schema is None else readers_of(schema).outline,
             shared=code + code_of_topic(topic) + partition.to_bytes(4, "big", signed=True),
             in_place=is_own_topic(topic, event_type, self._topics),
             ce_type=("ce_type", b"auditwire." + event_type.encode("utf-8", "replace")),
@@ -369,8 +366,9 @@ class FactWriter:
         """
         found = envelope(value)
         kind = self._kind_of(found.fingerprint, found.event_type, *place)
-        if found.framing == "single-object":
-            self._kinds_on(*place)[found.value[:_HEADER]] = kind
+        schema = schema_by_fingerprint(found.fingerprint)
+        if found.framing == "single-object" and schema is not None:
+            self._kinds_on(*place)[found.value[:_HEADER]] = readers_of(schema).outline, kind
         texts = (found.session_id, found.trace_id, found.span_id)
         session, trace_id, span_id = (None if text is None else text.encode() for text in texts)
         stream_id, event_id = found.stream_id.encode(), found.event_id.encode()
@@ -425,10 +423,6 @@ class FactWriter:
     def _discard(writer: RunWriter) -> None:
         with suppress(OSError):  # the disk is full, perhaps; why writing failed is what is raised
             writer.discard()
-
-
-def _no_outline(_value: bytes, _at: int) -> None:
-    return None
 
 
 def _utf8(text: str) -> bytes:

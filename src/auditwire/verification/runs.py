@@ -295,7 +295,7 @@ def merged_rows(groups: Sequence[Group]) -> Iterator[list[bytes]]:
         return
     sources = [group.read_rows(count) for group in groups]
     held: list[list[bytes]] = [[] for _ in sources]
-    open_ = set(range(len(sources)))  # those that may have more than they hold
+    open_ = set(range(len(sources)))  # those that hold rows, or may have more
     while True:
         for number in list(open_):
             if not held[number]:
@@ -305,10 +305,6 @@ def merged_rows(groups: Sequence[Group]) -> Iterator[list[bytes]]:
                 else:
                     held[number] = more
         if not open_:
-            rows = [row for part in held for row in part]
-            rows.sort()
-            if rows:
-                yield rows
             return
         # what a source has not read yet lies behind what it holds: up to here nothing can come in between
         limit = min(held[number][-1] for number in open_)

@@ -7,9 +7,9 @@ with them in one comparison of bytes; only what differs is looked at record by r
 
 from __future__ import annotations
 
-import sys
-from array import array
+import struct
 from bisect import bisect_left
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from auditwire.verification.carry import PRESENT, CarryWriter
@@ -174,9 +174,9 @@ class StreamJudge:
         self._last, self._last_sequence, self._last_ms = None, stop - 1, present.timestamp_ms
         at = position
         while rows := self._rows.below(stop):  # they came again, and cannot be compared any more
-            report.duplicates += len(rows)
-            for sequence in sorted({sequence_of(row) for row in rows}):
-                report.duplicates += sum(self._rows.dropped(sequence))
+            for sequence, same in groupby(rows, sequence_of):
+                variants, equal, more = self._rows.sort_out(list(same))
+                report.duplicates += len(variants) + equal + more
                 self._pass(at, sequence, listed=present.listed)
                 self._pass(sequence, sequence + 1, listed=False)
                 at = sequence + 1
@@ -261,16 +261,17 @@ class StreamJudge:
 
     def _judge_group(self, sequence: int, rows: Sequence[bytes]) -> bool:
         """Judge the rows of one sequence; True when something lists it."""
-        variants = each_once(rows)
-        equal, more = self._rows.dropped(sequence)
-        self._report.duplicates += len(rows) - len(variants) + equal
+        variants, equal, more = self._rows.sort_out(rows)
+        self._report.duplicates += equal
         self._count(variants[:1], 1)
         self._last_ms = max(map(timestamp_of, variants))
+        if more:
+            message = f"record {sequence} is there in {len(variants) + more} ways, each different"
+            self._findings.fault("conflict", sequence, message, place_of(variants[0], self._names))
         for other in variants[1:]:
             self._conflict(sequence, variants[0], other)
-        if more:
-            message = f"record {sequence} is there in {more} more ways, each different"
-            self._findings.fault("conflict", sequence, message, place_of(variants[0], self._names))
+        if more:  # the listed one may be among those that were left out
+            return bool(self._listers)
         return self._listers.compare(sequence, variants)
 
     def _conflict(self, sequence: int, one: bytes, other: bytes) -> None:
@@ -404,7 +405,4 @@ class StreamJudge:
 
 def _sequences(first: int, count: int) -> bytes:
     """So many sequences as they stand in rows."""
-    numbers = array("Q", range(first, first + count))
-    if sys.byteorder == "little":
-        numbers.byteswap()
-    return numbers.tobytes()
+    return struct.pack(f">{count}Q", *range(first, first + count))

@@ -205,6 +205,49 @@ def test_of_too_many_unlisted_records_the_lowest_are_carried_as_a_range_and_stay
     assert one(rounds.judge(stream.close().records[10:])).unproven == [(0, 5)]
 
 
+def test_what_is_said_of_a_stream_before_its_first_record_is_read_is_carried_without_a_report() -> None:
+    first = StreamBuilder().turns(2)
+    named = StreamBuilder(ADOPTER, previous=[f"{STREAM}:2:{'0' * 64}"])
+    rounds = Rounds()
+    assert [report.stream_id for report in rounds.judge(named.records)] == [ADOPTER]
+    assert set(rounds.carried) == {STREAM, ADOPTER}
+    report, other = rounds.judge(first.records)
+    assert [(fault.kind, fault.sequence) for fault in report.faults] == [("changed", 2)]
+    assert other.absent_streams == []
+
+
+def test_what_is_said_of_records_that_were_carried_as_a_range_is_taken_in() -> None:
+    stream = StreamBuilder().turns(3).checkpoint().turns(3).checkpoint()
+    rounds = Rounds()
+    rounds.judge(stream.records)
+    again = stream.records[4]
+    named = stream.records[2]
+    later = StreamBuilder(ADOPTER, previous=[f"{STREAM}:2:{named.digest.hex()}"]).close()
+    withheld = StreamBuilder("01920000-0000-7000-8000-000000000003")
+    withheld.add(QuarantineEvent(quarantined_stream=STREAM, quarantined_sequence=3))
+    report, *_ = rounds.judge([again, *later.records, *withheld.close().records])
+    assert (report.verdict, report.duplicates, report.withheld) == ("open", 1, [])
+    assert (report.sealed_to, report.checkpoints, report.unproven) == (7, 3, [(4, 4), (8, 8)])
+
+
+def test_a_check_that_carries_no_further_gives_the_same_report() -> None:
+    stream = StreamBuilder().turns(3).checkpoint().turns(1)
+    rounds = Rounds()
+    first = rounds.judge(stream.records)
+    assert rounds.judge([], carry=False) == first
+    assert rounds.carried == {}
+
+
+def test_that_a_session_was_wanted_is_carried() -> None:
+    stream = StreamBuilder()
+    stream.add(TurnStartEvent(session_id="s1"))
+    stream.checkpoint()
+    other = StreamBuilder(ADOPTER).turns(1)
+    rounds = Rounds(sessions={"s1"})
+    for records in (stream.records + other.records[:1], []):
+        assert [report.wanted for report in rounds.judge(records)] == [True, False]
+
+
 def test_an_earlier_stream_that_was_only_carried_is_not_absent() -> None:
     first = StreamBuilder().turns(2).close()
     rounds = Rounds()

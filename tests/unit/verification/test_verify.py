@@ -296,7 +296,7 @@ def test_declared_losses_are_faults_and_are_counted_once() -> None:
     stream = StreamBuilder().turns(1)
     lost = stream.add(LossEvent(count=3, reason="journal full"))
     stream.add(LossEvent(count=4, reason="journal full"))
-    report = check([*stream.close().records, lost])
+    report = check([*stream.close().records, lost, replace(lost, offset=lost.offset + 1_000)])
     assert (report.declared_lost, report.verdict) == (7, "fault")
     assert kinds(report) == [("declared_loss", 2), ("declared_loss", 3)]
 
