@@ -52,6 +52,7 @@ class Client:
         bootstrap_servers: As for :class:`~auditwire.reading.Reader`, with the next one.
         config: librdkafka's properties.
         group_id: The consumer group to join; None joins none.
+        sizes: Defaults for ``config`` that depend on what is read.
         timeout: Seconds that a question may go without an answer.
         follow: True takes a topic that vanishes for one that may come back.
         undecodable: Gets ``corrupt`` counted, for what the client could not read.
@@ -72,11 +73,14 @@ class Client:
         config: Mapping[str, Any] | None,
         *,
         group_id: str | None = None,
+        sizes: Mapping[str, Any] | None = None,
         timeout: float,
         follow: bool,
         undecodable: Counter[str],
     ) -> None:
-        settings, logger, self._error_cb = consumer_config(bootstrap_servers, config, group_id=group_id)
+        settings, logger, self._error_cb = consumer_config(
+            bootstrap_servers, config, group_id=group_id, sizes=sizes
+        )
         self.address: str = settings["bootstrap.servers"]
         self._timeout = timeout
         self._follow = follow

@@ -10,20 +10,22 @@ read up to its number only, and passes the sequencer as a number without a recor
 on all that is there.
 
 **Memory.** Bounded by ``memory``: what waits in the merge and in the sequencer, each message with the bytes
-of its value and 1 KiB for the rest (key, headers, Python's objects). Half of it is the sequencer's. When it
-is full, the partitions that have something waiting are paused, and resumed when half of it is free: the
-client throws away what it has fetched of a partition that is paused, so this must not happen often. Never
-paused is a partition that the others wait for.
+of its value and 1 KiB for the rest (key, headers, Python's objects). The sequencer may have half of it. When
+the merge has three quarters of what the sequencer leaves, the partitions that have more waiting than their
+share are paused, and resumed at half of it: the client throws away what it has fetched of a partition that
+is paused, so this must not happen often. Never paused is a partition that the others wait for: it has
+nothing waiting.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from auditwire.errors import DecodingError
-from auditwire.events import CheckpointEvent, QuarantineEvent
+from auditwire.events import ALL_TYPES, CONTROL_TYPES, CheckpointEvent, QuarantineEvent
 from auditwire.reading.ordering import Merge
 from auditwire.reading.position import Position
 from auditwire.reading.record import Gap, Record, record_from, timestamp_of
@@ -40,12 +42,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Flow", "Refused"]
 
-_CHUNK = 512  # messages decoded at once: what a caller may wait for, and what is decoded before it is wanted
+# Messages decoded at once. So few that most of what is made of them is gone again before Python's garbage
+# collector counts 700 new objects and looks at them: with 512 the whole took a quarter longer.
+_CHUNK = 64
 _OVERHEAD = 1_024  # bytes that a waiting message costs beside its value
 _AHEAD_MS = 3_600_000  # how far a timestamp may lie ahead of this machine's clock before it is not believed
 _SETTLE_MS = int(SETTLE * 1_000)
 _CLOSE = "close"
-_SPECIAL = frozenset((CheckpointEvent, QuarantineEvent))
+_CONTROL = frozenset(ALL_TYPES[name] for name in CONTROL_TYPES)
 
 
 class Refused(Aside):
@@ -109,7 +113,6 @@ class Flow:
         self._undecodable = undecodable
         # of an earlier reader: from where on it had read nothing, and what it had not handed out before that
         self._left = {} if position is None else position.left()
-        self._frontiers = {place: offset for place, (offset, _) in self._left.items()}
         self._others = None  # sessions' keys: what has another need not be looked at
         if wanted.sessions is not None and not judge:
             self._others = frozenset(session.encode() for session in wanted.sessions)
@@ -126,6 +129,7 @@ class Flow:
             self._sequencer.restore(position.streams)
         self._merge: Merge[Place, ClientMessage] = Merge(_message_size)
         self._open: set[Place] = set()
+        self._early: dict[tuple[str, int], tuple[Place, ClientMessage]] = {}  # control records in the merge
         # partitions whose oldest messages are gone: before their first one nothing can be told missing
         kept = {} if position is None else position.starts
         starts, log_starts = partitions.starts, partitions.log_starts
@@ -133,6 +137,7 @@ class Flow:
         if position is None and (since_ms is not None or not from_beginning):
             begun = int(time.time() * 1_000) if since_ms is None else since_ms
             self._sequencer.floor = begun + _SETTLE_MS
+        self._unfinished = -1  # partitions, when they were looked at last
         self._paused: set[Place] = set()
         self._clock = 0.0  # seconds during which the partitions were at their ends
         self._ticked = self._looked = self._heard = time.monotonic()
@@ -172,10 +177,9 @@ class Flow:
             self._fetch(wait)
             batch = self._merge.take(_CHUNK)
         if batch:
-            if self._all:
-                self._decode(batch)
-            else:
-                self._decode_wanted(batch)
+            self._read(batch)
+            self._take_early()
+            self._relieve()
         self._tick()
         if self._partitions.finished and not self._merge.count:
             self._sequencer.end()
@@ -184,17 +188,11 @@ class Flow:
         """Where to go on, once all that is ``ready`` is forgotten."""
         offsets = dict(self._partitions.positions)
         pending: defaultdict[Place, set[int]] = defaultdict(set)
-        for place, (_, left) in self._left.items():
+        for place, (frontier, left) in self._left.items():  # is not as far as an earlier reader was
             pending[place].update(offset for offset in left if offset >= offsets[place])
-        frontiers = self._frontiers
-        for message in self._merge.waiting():
-            place, offset = (message.topic(), message.partition()), message.offset()
-            if offset < frontiers.get(place, 0):
-                pending[place].add(offset)
-            else:
-                offsets[place] = min(offsets[place], offset)
-        for place, frontier in frontiers.items():
             offsets[place] = max(offsets[place], frontier)
+        for message in self._merge.waiting():
+            pending[message.topic(), message.partition()].add(message.offset())
         for item in (*self._sequencer.held, *self.ready):
             if isinstance(item, Refused):
                 message = item.message
@@ -215,6 +213,7 @@ class Flow:
         partitions, merge = self._partitions, self._merge
         if len(self._open) != len(partitions.starts):
             self._open_new()
+        event_types = self._event_types
         ceiling = int(time.time() * 1_000) + _AHEAD_MS
         runs = partitions.fetch_runs(wait)
         for place, run in runs:
@@ -228,6 +227,8 @@ class Flow:
             if place in self._cut:
                 self._cut.discard(place)
                 self._sequencer.floor = max(self._sequencer.floor, stamps[0] + _SETTLE_MS)
+            if self._judge and event_types[place[0]] in CONTROL_TYPES:
+                self._look_into(place, run)
             merge.add(place, run, stamps)
         if len(self._open) != len(partitions.starts):
             self._open_new()
@@ -239,6 +240,7 @@ class Flow:
         for place in self._partitions.starts.keys() - self._open:
             self._merge.open(place)
         self._open.update(self._partitions.starts)
+        self._unfinished = -1  # some may be at their ends from the first
 
     def _without_handed_out(self, place: Place, run: list[ClientMessage]) -> list[ClientMessage]:
         """What of a run an earlier reader had not handed out."""
@@ -247,29 +249,65 @@ class Flow:
             del self._left[place]
         return [message for message in run if message.offset() >= frontier or message.offset() in left]
 
+    def _look_into(self, place: Place, run: list[ClientMessage]) -> None:
+        """Note the numbers of control records.
+
+        A journal in memory numbers them when it sends and not when it takes events in: behind a backlog, a
+        control record is younger than the events that follow it, by hours perhaps. So it is not left to come
+        by its timestamp when a stream waits for it.
+        """
+        for message in run:
+            with suppress(DecodingError):  # is refused in its turn
+                head = envelope(message.value(), event_type=self._event_types[place[0]])
+                self._early[head.stream_id, head.sequence] = place, message
+
+    def _take_early(self) -> None:
+        """Put control records in order that streams wait for."""
+        early, awaits = self._early, self._sequencer.awaits
+        while early and self._sequencer.waiting:
+            found = [number for number in early if awaits(*number)]
+            taken = [m for p, m in map(early.pop, found) if self._merge.remove(p, m)]
+            if not taken:
+                return
+            self._read(taken)
+
     def _balance(self) -> None:
         """Find out who holds up whom, and pause partitions that are far ahead, or resume them."""
         partitions, merge = self._partitions, self._merge
         silent = self._follow and time.monotonic() - self._heard >= self._gap_seconds
-        for place in merge.blocking if self._follow else merge.unfinished:
-            if silent or partitions.at_end(place):
-                merge.at_end(place)
-        blocking = merge.blocking
-        held = merge.bytes + self._sequencer.bytes
-        if self._paused and held < self._memory // 2:
-            partitions.resume(self._paused)
-            self._paused.clear()
-        elif self._paused:
-            awaited = self._paused.intersection(blocking)
-            partitions.resume(awaited)
-            self._paused -= awaited
-        if held >= self._memory:
-            ahead = set(merge.ahead) - self._paused
-            partitions.pause(ahead)
-            self._paused |= ahead
-        self._caught_up_now = not blocking and not merge.count
+        if self._follow or partitions.unfinished != self._unfinished:
+            self._unfinished = partitions.unfinished
+            for place in merge.blocking if self._follow else merge.unfinished:
+                if silent or partitions.at_end(place):
+                    merge.at_end(place)
+            self._caught_up_now = not (merge.count or merge.blocking)  # for _tick
+        used, room = merge.bytes, (self._memory - self._sequencer.bytes) * 3 // 4
+        if not self._paused and used < room:
+            return
+        ahead = merge.ahead
+        share = room // max(1, len(merge.unfinished))  # what each partition may have waiting
+        if used >= room:
+            far = {place for place, size in ahead.items() if size > share} - self._paused
+            partitions.pause(far)
+            self._paused |= far
+            share //= 2
+        near = {place for place in self._paused if ahead.get(place, 0) <= share}
+        partitions.resume(near)
+        self._paused -= near
+
+    def _relieve(self) -> None:
+        """When both are full, let the order by time go before anything is given up for want of memory."""
+        held = self._sequencer.bytes
+        if held > self._memory * 3 // 8 and self._merge.bytes >= (self._memory - held) * 3 // 4:
+            self._merge.release()
 
     # -- decoding -------------------------------------------------------------------------------------------
+
+    def _read(self, batch: list[ClientMessage]) -> None:
+        if self._all:
+            self._decode(batch)
+        else:
+            self._decode_wanted(batch)
 
     def _decode(self, batch: list[ClientMessage]) -> None:
         """Decode messages, all of which are wanted."""
@@ -285,7 +323,7 @@ class Flow:
                 continue
             record = record_from(message, found, undecodable)
             entries.append((found.stream_id, found.sequence, record))
-            if type(record.event) in _SPECIAL:
+            if type(record.event) in _CONTROL:
                 special.append(record)
         self._feed(entries)
         for record in special:
@@ -307,10 +345,11 @@ class Flow:
                     found = decode(value, event_type=event_type)
                     record = record_from(message, found, undecodable)
                     entries.append((found.stream_id, found.sequence, record))
-                    if type(record.event) in _SPECIAL:
+                    if type(record.event) in _CONTROL:
                         special.append(record)
                 elif self._judge:
                     entries.append((head.stream_id, head.sequence, None))
+                    self._early.pop((head.stream_id, head.sequence), None)
                     if head.event_type == QuarantineEvent.event_type:
                         special.append(
                             record_from(message, decode(value, event_type=event_type), undecodable)
@@ -346,6 +385,7 @@ class Flow:
     def _heed(self, record: Record) -> None:
         """What a record says of its stream's numbers."""
         event = record.event
+        self._early.pop((record.stream_id, record.sequence), None)
         if isinstance(event, CheckpointEvent):
             if event.reason == _CLOSE:
                 self._sequencer.closing(record.stream_id, record.sequence)

@@ -1,21 +1,21 @@
 """Puts messages of many partitions into the order of their Kafka timestamps.
 
-A k-way merge of sources, each of which gives its items in its own order. A pure data structure: no Kafka, no
+A merge of sources, each of which gives its items in about that order. A pure data structure: no Kafka, no
 clock.
 
-An item's **key** is the highest timestamp that its source has given so far: within a source the order stays
-as it is, though timestamps in a partition need not rise. An item is **due** when no source can give one with
-a lower key any more: that is, when its key is not above the last key of any source that is not at its end. A
-source that has nothing waiting and is not at its end **blocks**: the others go on only with its next item.
+Timestamps in a partition need not rise: a sender that was cut off sends old records among the new ones of
+others. So a source is not taken by its order but by its **top**, the highest timestamp that it has given so
+far: what it gives next will hardly be older. An item is **due** when its own timestamp is not above the top
+of any source that is not at its end. A source that has nothing waiting and is not at its end **blocks**: the
+others go on only with its next item.
 
-Due items are merged in runs, with one sort for all that became due together: a sort of runs that are in order
+Due items are merged in runs, with one sort for all that became due together: to sort runs that are in order
 already costs a fraction of a heap's step for each item.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from itertools import accumulate
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -31,14 +31,15 @@ _ALWAYS = 1 << 63
 
 
 class _Source(Generic[M]):
-    """What one source gave and what is not due yet."""
+    """What one source gave and what is not due yet, in the order of the timestamps."""
 
-    __slots__ = ("at_end", "items", "keys", "top")
+    __slots__ = ("at_end", "bytes", "items", "stamps", "top")
 
     def __init__(self) -> None:
-        self.keys: list[int] = []
+        self.stamps: list[int] = []
         self.items: list[M] = []
-        self.top = _NEVER  # the key of the last item that it gave
+        self.bytes = 0
+        self.top = _NEVER
         self.at_end = False
 
 
@@ -49,45 +50,24 @@ class Merge(Generic[K, M]):
         size: Bytes that an item counts for.
 
     Attributes:
-        bytes: What all items in it count for.
-        count: How many they are.
-        reached: The key of the last item that was taken; -1 before the first.
+        count: Items in it.
+        reached: The highest timestamp of the items that were taken; -1 before the first.
     """
 
     def __init__(self, size: Callable[[M], int]) -> None:
-        self.bytes = 0
         self.count = 0
         self.reached = _NEVER
         self._size = size
         self._sources: dict[K, _Source[M]] = {}
+        self._bytes = 0  # of what is not due
         self._due: list[M] = []  # the next one last
-        self._due_keys: list[int] = []
+        self._due_stamps: list[int] = []
+        self._due_bytes = 0
 
-    def open(self, name: K) -> None:
-        """Begin with a source, or go on with one that was closed."""
-        self._sources.setdefault(name, _Source()).at_end = False
-
-    def at_end(self, name: K) -> None:
-        """The source has given all that it has for now, and holds nobody up until it gives more."""
-        self._sources[name].at_end = True
-
-    def add(self, name: K, items: Sequence[M], timestamps: Sequence[int]) -> None:
-        """Take a source's next items.
-
-        Args:
-            name: A source that is open.
-            items: What it gave.
-            timestamps: Theirs; a negative one counts as the one before.
-        """
-        source = self._sources[name]
-        source.at_end = False
-        keys = list(accumulate(timestamps, max, initial=source.top))
-        del keys[0]
-        source.keys += keys
-        source.items += items
-        source.top = keys[-1]
-        self.bytes += sum(map(self._size, items))
-        self.count += len(items)
+    @property
+    def bytes(self) -> int:
+        """What the items in it count for; about, because those of one source count alike when they leave."""
+        return self._bytes + self._due_bytes
 
     @property
     def blocking(self) -> list[K]:
@@ -100,23 +80,72 @@ class Merge(Generic[K, M]):
         return [name for name, source in self._sources.items() if not source.at_end]
 
     @property
-    def ahead(self) -> list[K]:
-        """The sources that have items which are not due."""
-        return [name for name, source in self._sources.items() if source.items]
+    def ahead(self) -> dict[K, int]:
+        """The sources that have items which are not due, and what these count for."""
+        return {name: source.bytes for name, source in self._sources.items() if source.items}
+
+    def open(self, name: K) -> None:
+        """Begin with a source."""
+        self._sources.setdefault(name, _Source())
+
+    def at_end(self, name: K) -> None:
+        """The source has given all that it has for now, and holds nobody up until it gives more."""
+        self._sources[name].at_end = True
+
+    def add(self, name: K, items: Sequence[M], stamps: Sequence[int]) -> None:
+        """Take a source's next items.
+
+        Args:
+            name: A source that is open.
+            items: What it gave; at least one.
+            stamps: Their timestamps; a negative one counts as the highest before it.
+        """
+        source = self._sources[name]
+        if min(stamps) < 0:
+            stamps = [source.top if stamp < 0 else stamp for stamp in stamps]
+        in_order = (not source.stamps or source.stamps[-1] <= stamps[0]) and stamps == sorted(stamps)
+        source.stamps += stamps
+        source.items += items
+        if not in_order:
+            order = sorted(range(len(source.stamps)), key=source.stamps.__getitem__)
+            source.stamps = [source.stamps[i] for i in order]
+            source.items = [source.items[i] for i in order]
+        size = sum(map(self._size, items))
+        source.bytes += size
+        self._bytes += size
+        self.count += len(items)
+        source.top = max(source.top, *stamps)
+        source.at_end = False
 
     def take(self, limit: int) -> list[M]:
         """The next items that are due, at most so many; none when none is."""
         if not self._due:
-            self._merge()
+            self._merge(min([s.top for s in self._sources.values() if not s.at_end], default=_ALWAYS))
+        if not self._due:
+            return []
         taken = self._due[-limit:]
-        if taken:
-            taken.reverse()
-            del self._due[-limit:]
-            self.reached = self._due_keys[-len(taken)]
-            del self._due_keys[-limit:]
-            self.bytes -= sum(map(self._size, taken))
-            self.count -= len(taken)
+        taken.reverse()
+        self.reached = max(self.reached, self._due_stamps[-len(taken)])
+        self._due_bytes -= self._due_bytes * len(taken) // len(self._due)
+        self.count -= len(taken)
+        del self._due[-limit:], self._due_stamps[-limit:]
         return taken
+
+    def release(self) -> None:
+        """Make everything due that is in here, whatever else may come."""
+        if not self._due:
+            self._merge(_ALWAYS)
+
+    def remove(self, name: K, item: M) -> bool:
+        """Take an item out of turn; False when it is due, or not in here."""
+        source = self._sources[name]
+        if item not in source.items:
+            return False
+        index = source.items.index(item)
+        self._leave(source, 1)
+        del source.items[index], source.stamps[index]
+        self.count -= 1
+        return True
 
     def waiting(self) -> Iterator[M]:
         """All items in it, in no order."""
@@ -124,20 +153,26 @@ class Merge(Generic[K, M]):
         for source in self._sources.values():
             yield from source.items
 
-    def _merge(self) -> None:
+    def _merge(self, safe: int) -> None:
         """Move all that is due out of the sources."""
-        sources = self._sources.values()
-        safe = min([source.top for source in sources if not source.at_end], default=_ALWAYS)
-        keys: list[int] = []
+        stamps: list[int] = []
         items: list[M] = []
-        for source in sources:
-            if source.keys and source.keys[0] <= safe:
-                count = bisect_right(source.keys, safe)
-                keys += source.keys[:count]
+        for source in self._sources.values():
+            if source.stamps and source.stamps[0] <= safe:
+                count = bisect_right(source.stamps, safe)
+                stamps += source.stamps[:count]
                 items += source.items[:count]
-                del source.keys[:count], source.items[:count]
-        # the next one comes last, and of equal ones that of the first source: sorted() keeps their order
-        order = sorted(range(len(keys)), key=keys.__getitem__)
+                self._due_bytes += self._leave(source, count)
+                del source.stamps[:count], source.items[:count]
+        # the next one comes last; of equal ones that of the first source comes first: sorted() keeps order
+        order = sorted(range(len(stamps)), key=stamps.__getitem__)
         order.reverse()
         self._due = [items[i] for i in order]
-        self._due_keys = [keys[i] for i in order]
+        self._due_stamps = [stamps[i] for i in order]
+
+    def _leave(self, source: _Source[M], count: int) -> int:
+        """So many of a source's items leave it: what they count for."""
+        size = source.bytes * count // len(source.items)
+        source.bytes -= size
+        self._bytes -= size
+        return size

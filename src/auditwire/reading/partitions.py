@@ -17,6 +17,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaException, TopicP
 
 from auditwire.errors import BrokerError
 from auditwire.reading.client import EOF, Client, name_of
+from auditwire.reading.settings import fetch_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -52,6 +53,7 @@ class Partitions:
         until_ms: End in each partition where all messages that a sender stamped before this must lie: at the
             first message that is an hour younger (``SENT_WITHIN_MS``), or at the present end. Not with
             ``follow``.
+        memory: Bytes of messages that its user may keep waiting: of it depends how much is fetched at once.
         starts: Begin these partitions at these offsets, whatever else is said; where they are gone, at the
             first that is left.
         only: Read these partitions alone: several processes can split the work. None reads all.
@@ -84,6 +86,7 @@ class Partitions:
         undecodable: Counter[str] | None = None,
         since_ms: int | None = None,
         until_ms: int | None = None,
+        memory: int = 64 * 1024 * 1024,
         starts: Mapping[Place, int] | None = None,
         only: Collection[Place] | None = None,
     ) -> None:
@@ -108,6 +111,11 @@ class Partitions:
         self._client = Client(
             bootstrap_servers,
             config,
+            sizes={
+                **fetch_sizes(memory, len(wanted)),
+                # how long a broker that has nothing new may hold back the news that there is nothing
+                **({"fetch.wait.max.ms": 100} if follow else {}),
+            },
             timeout=timeout,
             follow=follow,
             undecodable=Counter() if undecodable is None else undecodable,
@@ -125,6 +133,11 @@ class Partitions:
     def finished(self) -> bool:
         """True when every partition was read to its end."""
         return not (self._follow or self._assigned)
+
+    @property
+    def unfinished(self) -> int:
+        """How many partitions are read, or followed."""
+        return len(self._assigned)
 
     def close(self) -> None:
         self._client.close()

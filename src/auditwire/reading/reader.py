@@ -162,6 +162,7 @@ class Reader:
             undecodable=self.undecodable,
             since_ms=since_ms,
             until_ms=until_ms,
+            memory=memory,
             starts=None if position is None else position.starts,
         )
         self._flow = Flow(
@@ -229,20 +230,26 @@ class Reader:
         return Progress(max(0, done), total, self._flow.reached)
 
     def __iter__(self) -> Iterator[Record]:
-        return self
+        """Yield the records; as ``next`` on the reader itself, and faster."""
+        ready, stop = self._ready, self._stop
+        while True:
+            while ready and not stop.is_set():
+                item = ready.popleft()
+                if type(item) is not Record or item.late:
+                    item = self._told(item)
+                    if item is None:
+                        continue
+                yield item
+            if self.finished:
+                return
+            self._flow.advance(_SLICE)
 
     def __next__(self) -> Record:
-        while True:
-            while self._ready and not self._stop.is_set():
-                item = self._ready.popleft()
-                if type(item) is Record and not item.late:
-                    return item
-                record = self._told(item)
-                if record is not None:
-                    return record
-            if self.finished:
-                raise StopIteration
-            self._flow.advance(_SLICE)
+        while not self.finished:
+            record = self.poll(_SLICE)
+            if record is not None:
+                return record
+        raise StopIteration
 
     def poll(self, timeout: float = 1.0) -> Record | None:
         """The next record, or None when none came in time or the reader is ``finished``.

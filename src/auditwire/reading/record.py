@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from auditwire.stream import type_key
+from auditwire.wire.framing import HEADER_BYTES
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -145,7 +146,6 @@ class Record:
     value: bytes = b""
     late: bool = False
     _message: ClientMessage = field(init=False, repr=False, compare=False)
-    _found: Decoded = field(init=False, repr=False, compare=False)
     _undecodable: Counter[str] = field(init=False, repr=False, compare=False)
 
     if not TYPE_CHECKING:  # or every misspelt name would be an attribute of any type
@@ -204,9 +204,7 @@ _LAZY = {
     "key": lambda record: record._message.key(),  # noqa: SLF001
     "headers": lambda record: headers_of(record._message, record._undecodable),  # noqa: SLF001
     "value": lambda record: record._message.value(),  # noqa: SLF001
-    "body": lambda record: record._found.body,  # noqa: SLF001
-    "framing": lambda record: record._found.framing,  # noqa: SLF001
-    "fingerprint": lambda record: record._found.fingerprint,  # noqa: SLF001
+    "body": lambda record: record.value[HEADER_BYTES[record.framing] :],
     "digest": lambda record: sha256(record.body).digest(),
 }
 
@@ -225,9 +223,10 @@ def record_from(message: ClientMessage, found: Decoded, undecodable: Counter[str
     record.event = found.event
     record.stream_id = found.stream_id
     record.sequence = found.sequence
+    record.framing = found.framing
+    record.fingerprint = found.fingerprint
     record.late = False
     record._message = message  # noqa: SLF001 - its constructor, without 13 keywords for each record
-    record._found = found  # noqa: SLF001
     record._undecodable = undecodable  # noqa: SLF001
     return record
 

@@ -200,6 +200,11 @@ class Sequencer(Generic[R]):
         """Streams that wait for a number."""
         return len(self._waiting)
 
+    def awaits(self, stream_id: str, sequence: int) -> bool:
+        """Whether this very number is what a stream waits for."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and stream.next == sequence and stream_id in self._waiting
+
     def feed(self, batch: Iterable[tuple[str, int, R | None]], clock: float, reached: int) -> None:
         """Take records.
 

@@ -14,7 +14,7 @@ from auditwire.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["DEFAULTS", "consumer_config", "guarded"]
+__all__ = ["DEFAULTS", "consumer_config", "fetch_sizes", "guarded"]
 
 log = logging.getLogger("auditwire")
 
@@ -50,6 +50,9 @@ GROUPED: Mapping[str, Any] = {
 }
 """Of a consumer that joins a group."""
 
+_LEAST_FETCH = 16 * 1024
+_MOST_FETCH = 1_048_576  # librdkafka's own default
+
 _OFF = ("false", "f", "0", "no")
 _ON = ("true", "t", "1", "yes")
 _EARLIEST = ("earliest", "smallest", "beginning")
@@ -71,8 +74,30 @@ _RULES: Mapping[str, tuple[tuple[str, ...], str]] = {
 _GUARDED = ("error_cb", "stats_cb", "throttle_cb")
 
 
+def fetch_sizes(memory: int, topics: int) -> dict[str, Any]:
+    """How much to fetch at once, so that a reader of many partitions can keep them abreast.
+
+    A reader that merges partitions has at least one fetched piece of each in memory. Kafka's sizes count
+    compressed bytes, and a trail shrinks to a tenth: a piece of each partition takes about half of the memory
+    when it is unpacked.
+
+    Args:
+        memory: Bytes that may wait in the reader.
+        topics: Topics to be read, of six partitions each.
+    """
+    piece = memory // (16 * 6 * max(1, topics))
+    return {
+        "max.partition.fetch.bytes": min(max(piece, _LEAST_FETCH), _MOST_FETCH),
+        "fetch.max.bytes": max(memory // 16, _MOST_FETCH),
+    }
+
+
 def consumer_config(
-    bootstrap_servers: str | None, config: Mapping[str, Any] | None, *, group_id: str | None = None
+    bootstrap_servers: str | None,
+    config: Mapping[str, Any] | None,
+    *,
+    group_id: str | None = None,
+    sizes: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], logging.Logger, Callable[[Any], None] | None]:
     """The configuration of a consumer, the logger for librdkafka's lines, and the user's ``error_cb``.
 
@@ -80,6 +105,7 @@ def consumer_config(
         bootstrap_servers: Where the brokers are; may stand in ``config`` instead.
         config: The user's wishes.
         group_id: The consumer group that is joined; None joins none.
+        sizes: Further defaults, which depend on what is read.
 
     Raises:
         ConfigurationError: A setting would break a promise, or no broker is named.
@@ -97,7 +123,8 @@ def consumer_config(
                 raise ConfigurationError(name, "a callable is expected")
             user[name] = guarded(name, user[name])
     error_cb = user.pop("error_cb", None)
-    merged = {**DEFAULTS, **user} if group_id is None else {**GROUPED, **user, "group.id": group_id}
+    defaults = {**(DEFAULTS if group_id is None else GROUPED), **(sizes or {})}
+    merged = {**defaults, **user} if group_id is None else {**defaults, **user, "group.id": group_id}
     known = merged.pop("metadata.broker.list", None) or merged.get("bootstrap.servers")
     if bootstrap_servers and known and known != bootstrap_servers:
         raise ConfigurationError(
