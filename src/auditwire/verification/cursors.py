@@ -11,12 +11,13 @@ from auditwire.verification.layout import BODY, IDENTITY, SEQUENCE, Kind, sequen
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["MOST_VARIANTS", "ClaimCursor", "RowCursor", "each_once"]
+__all__ = ["MOST_VARIANTS", "ClaimCursor", "RowCursor", "each_once", "without_copies"]
 
 MOST_VARIANTS = 1_000
 """Different records with one sequence that are looked at; more are counted."""
 
 _THIN = 4_096  # rows of one sequence that are held at most
+_RECORD = slice(0, 48)  # of a row: sequence, digest, type
 _SEQUENCE = Struct(">Q")
 _ABOUT = Struct(">BQB")
 
@@ -117,6 +118,16 @@ def each_once(rows: Sequence[bytes]) -> list[bytes]:
         elif timestamp_of(row) > timestamp_of(out[-1]):
             out[-1] = row
     return out
+
+
+def without_copies(rows: Sequence[bytes]) -> list[bytes]:
+    """Rows in order, of equal ones that with the latest timestamp; as ``each_once``, for many sequences."""
+    out: dict[bytes, bytes] = {}
+    for row in rows:
+        other = out.setdefault(row[_RECORD], row)
+        if other is not row and timestamp_of(row) > timestamp_of(other):
+            out[row[_RECORD]] = row
+    return list(out.values())
 
 
 class ClaimCursor:

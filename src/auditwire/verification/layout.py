@@ -278,5 +278,5 @@ def packed(values: list[Any]) -> bytes:
 
 def unpacked(text: bytes) -> list[Any]:
     """The other way round."""
-    values: list[Any] = json.loads(text)
+    values: list[Any] = json.loads(text.decode("ascii"))
     return values

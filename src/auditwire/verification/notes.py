@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from auditwire.verification.ranges import in_words
-from auditwire.verification.report import KEPT, RANGES
+from auditwire.verification.report import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,12 +49,12 @@ def carry_notes(let_go: int) -> Iterator[str]:
 
 def size_notes(report: StreamReport) -> Iterator[str]:
     """What the report leaves out because there is too much of it."""
-    for name in RANGES:
-        shown = sum(last - first + 1 for first, last in getattr(report, name))
-        if shown < report.counts.get(name, 0):
-            yield f"{name} shows the first {KEPT} ranges: it is {report.counts[name]} sequences in all"
-    if len(report.withheld) < report.counts.get("withheld", 0):
-        yield f"withheld shows the first {KEPT} of {report.counts['withheld']} sequences"
+    for name, count in sorted(report.counts.items()):
+        if name == "withheld":
+            if len(report.withheld) < count:
+                yield f"withheld shows the first {KEPT} of {count} sequences"
+        elif sum(last - first + 1 for first, last in getattr(report, name)) < count:
+            yield f"{name} shows the first {KEPT} ranges: it is {count} sequences in all"
     if report.faults_total > len(report.faults):
         yield f"the first {len(report.faults)} of {report.faults_total} faults are shown"
 

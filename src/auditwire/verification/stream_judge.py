@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from auditwire.verification.carry import PRESENT, CarryWriter
-from auditwire.verification.cursors import each_once
+from auditwire.verification.cursors import each_once, without_copies
 from auditwire.verification.findings import Findings
 from auditwire.verification.gaps import GapJudge
 from auditwire.verification.layout import (
@@ -202,11 +202,14 @@ class StreamJudge:
     def _settle(self, position: int, rows: Sequence[bytes]) -> int:
         """Judge rows, and what is absent from a position to the last of them; the position behind it."""
         first, last = sequence_of(rows[0]), sequence_of(rows[-1])
-        if self._is_plain(first, last, rows):
+        again = len(rows) - (last - first + 1)
+        once = without_copies(rows) if again > 0 and first < last else rows
+        if self._is_plain(first, last, once):
             if first > position:
                 self._absent(position, first, rows[0])
-            self._count(rows, last - first + 1)
-            self._prove(rows, listed=bool(self._listers))
+            self._count(once, last - first + 1)
+            self._report.duplicates += again
+            self._prove(once, listed=bool(self._listers))
         elif first == last:
             if first > position:
                 self._absent(position, first, rows[0])

@@ -76,12 +76,16 @@ def test_a_neighbour_without_timestamp_excuses_nothing() -> None:
     assert report.missing == [(3, 3)]
 
 
-def test_of_a_neighbour_s_copies_the_latest_timestamp_counts() -> None:
+@pytest.mark.parametrize("last", [3, 5])
+@pytest.mark.parametrize("timestamp_ms", [5, -1])
+def test_of_a_neighbour_s_copies_the_latest_timestamp_counts(last: int, timestamp_ms: int) -> None:
     stream = a_stream()
-    copies = [replace(stream.records[2], timestamp_ms=5, offset=number) for number in range(3)]
-    for records in ([*copies, *stream.without(3)], [*stream.without(3), *copies]):
-        (report,) = judged(records, horizon=Horizon(OPENED_MS + 2))
-        assert (report.missing, report.duplicates) == ([(3, 3)], 3)
+    there = stream.without(*range(3, last + 1))
+    for offset in (0, 1_000):  # before the record in the order of places, and behind it
+        again = [replace(stream.records[2], timestamp_ms=timestamp_ms, offset=offset + n) for n in range(3)]
+        for ms, missing in ((OPENED_MS + 2, [(3, last)]), (OPENED_MS + 3, [])):
+            (report,) = judged([*there, *again], horizon=Horizon(ms))
+            assert (report.missing, report.duplicates) == (missing, 3)
 
 
 def test_what_is_awaited_stays_awaited_however_old_it_is() -> None:
