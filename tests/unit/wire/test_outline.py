@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 
 import pytest
 from event_strategies import any_event
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from auditwire.errors import DecodingError
 from auditwire.events import AuditEvent, TurnStartEvent
-from auditwire.wire import FastavroEncoder, envelope, frame_single_object, join_body, schema_for
+from auditwire.wire import FastavroEncoder, Schema, envelope, frame_single_object, join_body, schema_for
 from auditwire.wire.codegen import REFUSALS, Outline, readers_of
 from auditwire.wire.primitives import raw
 
@@ -99,3 +100,11 @@ def test_a_raw_text_of_negative_length_is_refused(value: bytes) -> None:
 
 def test_a_raw_text_that_ends_early_ends_behind_the_value() -> None:
     assert raw(b"\x06ab", 0) == (b"ab", 4)
+
+
+def test_a_schema_that_no_decoder_is_generated_for_has_no_outline() -> None:
+    known = schema_for("turn_start")
+    raw_schema = json.loads(known.text)
+    raw_schema["fields"].append({"name": "class", "type": "string", "doc": ""})
+    schema = Schema("turn_start", "0.0.9", json.dumps(raw_schema), bytes(8), "")
+    assert readers_of(schema).outline(value_of(TurnStartEvent(), 1), HEADER) is None
