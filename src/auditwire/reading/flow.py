@@ -126,7 +126,7 @@ class Flow:
         )
         self.ready: deque[Any] = self._sequencer.ready
         if position is not None:
-            self._sequencer.restore(position.streams)
+            self._sequencer.restore(position.streams, position.forgotten)
         self._merge: Merge[Place, ClientMessage] = Merge(_message_size)
         self._open: set[Place] = set()
         self._early: dict[tuple[str, int], tuple[Place, ClientMessage]] = {}  # control records in the merge
@@ -202,6 +202,7 @@ class Flow:
                 pending[record.topic, record.partition].add(record.offset)
         return Position(
             whole=self._sequencer.whole,
+            forgotten=self._sequencer.forgotten,
             offsets=offsets,
             pending={place: frozenset(waiting) for place, waiting in pending.items()},
             streams=self._sequencer.snapshot(),

@@ -16,6 +16,7 @@ already costs a fraction of a heap's step for each item.
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import accumulate
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ class Merge(Generic[K, M]):
         """
         source = self._sources[name]
         if min(stamps) < 0:
-            stamps = [source.top if stamp < 0 else stamp for stamp in stamps]
+            before = [*accumulate(stamps, max, initial=source.top)]  # one more: what was highest before each
+            stamps = [top if stamp < 0 else stamp for stamp, top in zip(stamps, before, strict=False)]
         in_order = (not source.stamps or source.stamps[-1] <= stamps[0]) and stamps == sorted(stamps)
         source.stamps += stamps
         source.items += items

@@ -3,6 +3,7 @@
 ========= ===================================================================================================
 version   1
 whole     true when reading began at the start of the logs
+forgotten the greatest id of a stream that is not remembered any more; empty when all are
 offsets   topic -> partition -> the offset to go on from. A string names the partition, as JSON wants it
 pending   topic -> partition -> ranges ``[first, last]`` of lower offsets that were read and not handed out
 streams   stream id -> ``[next, missing, passed, closing]``: see :class:`StreamState`. Streams that were
@@ -35,12 +36,14 @@ class Position:
 
     Attributes:
         whole: True when reading began at the start of the logs.
+        forgotten: The greatest id of a stream that was forgotten.
         offsets: Of each partition the offset to go on from.
         pending: Of each partition the lower offsets that were read and not handed out.
         streams: What was handed out of each stream.
     """
 
     whole: bool
+    forgotten: str
     offsets: Mapping[Place, int]
     pending: Mapping[Place, frozenset[int]]
     streams: Mapping[str, StreamState]
@@ -78,6 +81,7 @@ class Position:
         return {
             "version": _VERSION,
             "whole": self.whole,
+            "forgotten": self.forgotten,
             "offsets": offsets,
             "pending": pending,
             "streams": streams,
@@ -100,6 +104,7 @@ class Position:
                 raise ConfigurationError(key, words)
             return cls(
                 whole=bool(raw["whole"]),
+                forgotten=str(raw["forgotten"]),
                 offsets={
                     (str(topic), int(number)): int(offset)
                     for topic, offsets in raw["offsets"].items()

@@ -23,8 +23,8 @@ which partitions may have been cut off. What comes from before the beginning is 
 
 **What is remembered.** Per stream the next number, the numbers that were given up (as ranges; beyond 256 of
 them the oldest two become one, and a duplicate between them is handed out twice rather than lost), and the
-records that are held. Of closed streams the last 4,096, and of open ones 100,000: what is forgotten begins
-anew if it comes again.
+records that are held. Of closed streams the last 4,096, and of open ones 100,000: of a stream that was
+forgotten, what comes is handed out as of one that is met in its middle.
 """
 
 from __future__ import annotations
@@ -164,6 +164,9 @@ class Sequencer(Generic[R]):
         bytes: What all held records count for.
         duplicates: Records that were dropped because their number had come before.
         floor: Kafka timestamp, milliseconds, before which what is missing is no gap.
+        whole: As given.
+        forgotten: The greatest stream id that was forgotten: a stream that is met anew and has no greater one
+            may have been known. Stream ids are UUIDv7 and rise with time.
     """
 
     def __init__(
@@ -181,7 +184,8 @@ class Sequencer(Generic[R]):
         self.duplicates = 0
         self.floor = _OPENING
         self._size = size
-        self._whole = whole
+        self.whole = whole
+        self.forgotten = ""
         self._judge = judge
         self._memory = memory
         self._patience = patience
@@ -259,8 +263,8 @@ class Sequencer(Generic[R]):
     def expire(self, clock: float, reached: int) -> None:
         """Give up what was waited for long enough."""
         self._clock, self._reached = clock, reached
-        if self._patience is None and self._whole and self.floor == _OPENING:
-            return
+        if self._patience is None and self.whole and self.floor == _OPENING and not self.forgotten:
+            return  # nothing has a limit of time
         for stream_id in [*self._waiting]:
             stream = self._streams[stream_id]
             while stream.order and self._is_over(stream, *self._waiting[stream_id]):
@@ -280,7 +284,11 @@ class Sequencer(Generic[R]):
             self._closed.move_to_end(stream_id)
             self._drop(record)
             return
-        first = behind if behind is not None else 0 if self._whole or not self._judge else _OPENING
+        if behind is None:
+            known = (self.whole and stream_id > self.forgotten) or not self._judge
+            first = 0 if known else _OPENING
+        else:
+            first = behind
         stream = self._streams[stream_id] = _Stream(first)
         stream.seen = self._calls
         if behind is not None:
@@ -405,11 +413,6 @@ class Sequencer(Generic[R]):
     # -- to go on later -------------------------------------------------------------------------------------
 
     @property
-    def whole(self) -> bool:
-        """True while a stream that was never heard of must begin with 0."""
-        return self._whole
-
-    @property
     def held(self) -> list[R]:
         """The records that are held."""
         found = (entry[0] for stream_id in self._waiting for entry in self._streams[stream_id].held.values())
@@ -440,8 +443,9 @@ class Sequencer(Generic[R]):
                 )
         return states
 
-    def restore(self, states: Mapping[str, StreamState]) -> None:
-        """Go on from a ``snapshot``; before the first ``feed``."""
+    def restore(self, states: Mapping[str, StreamState], forgotten: str = "") -> None:
+        """Go on from a ``snapshot``, and what was ``forgotten``; before the first ``feed``."""
+        self.forgotten = forgotten
         for stream_id, state in states.items():
             stream = self._streams[stream_id] = _Stream(state.next)
             stream.missing = list(state.missing)
@@ -460,8 +464,7 @@ class Sequencer(Generic[R]):
             del self._streams[stream_id]
             self._closed[stream_id] = stream.next
             if len(self._closed) > CLOSED_STREAMS:
-                self._closed.popitem(last=False)
-                self._whole = False
+                self.forgotten = max(self.forgotten, self._closed.popitem(last=False)[0])
 
     def _forget(self) -> None:
         """Forget a tenth of the streams: those that were not heard of for longest, unless they wait."""
@@ -469,7 +472,7 @@ class Sequencer(Generic[R]):
         idle.sort(key=lambda stream_id: self._streams[stream_id].seen)
         for stream_id in idle[: OPEN_STREAMS // 10]:
             self._ranges -= len(self._streams.pop(stream_id).missing)
-        self._whole = False  # what comes again has a past
+            self.forgotten = max(self.forgotten, stream_id)
 
 
 def _state(
