@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from auditwire.reading.record import Place
 
-__all__ = ["EOF", "Client", "name_of"]
+__all__ = ["EOF", "GONE", "Client", "name_of"]
 
 log = logging.getLogger("auditwire")
 
@@ -36,7 +36,7 @@ EOF = KafkaError._PARTITION_EOF  # noqa: SLF001
 _LOGIN = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # noqa: SLF001
 _UNREACHABLE = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
 _CORRUPT = (KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError.INVALID_MSG)  # noqa: SLF001
-_GONE = (
+GONE = (
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
     KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
@@ -217,7 +217,7 @@ class Client:
             )
         if topic is not None:
             self._refuse_forbidden(topic, error)
-            if code in _GONE and not self._follow:
+            if code in GONE and not self._follow:
                 raise BrokerError(f"{self.address}: topic {topic} vanished while it was read: {error.str()}")
         if error.fatal():
             raise BrokerError(f"{self.address}: the client cannot go on: {error.str()}")

@@ -44,6 +44,7 @@ DEFAULTS: Mapping[str, Any] = {
 GROUPED: Mapping[str, Any] = {
     **DEFAULTS,
     "enable.partition.eof": False,
+    "enable.auto.commit": True,
     # offsets are stored when the caller has finished with a record, and committed from there
     "enable.auto.offset.store": False,
     "partition.assignment.strategy": "cooperative-sticky",
@@ -69,6 +70,14 @@ _RULES: Mapping[str, tuple[tuple[str, ...], str]] = {
     ),
     "allow.auto.create.topics": (_OFF, "must stay false: a reader creates no topics"),
     "on_commit": ((), "nothing is committed: there is nothing to call back for"),
+}
+
+_GROUP_RULES: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "enable.auto.offset.store": (
+        _OFF,
+        "must stay false: a record would be committed before it is processed",
+    ),
+    "allow.auto.create.topics": _RULES["allow.auto.create.topics"],
 }
 
 _GUARDED = ("error_cb", "stats_cb", "throttle_cb")
@@ -111,7 +120,7 @@ def consumer_config(
         ConfigurationError: A setting would break a promise, or no broker is named.
     """
     user = {name: value for name, value in (config or {}).items() if value is not None}
-    for name, (accepted, why) in _RULES.items():
+    for name, (accepted, why) in (_RULES if group_id is None else _GROUP_RULES).items():
         if name in user and str(user[name]).strip().lower() not in accepted:
             raise ConfigurationError(name, f"{user[name]!r} is refused: {why}")
     logger = user.pop("logger", librdkafka_log)
@@ -123,8 +132,9 @@ def consumer_config(
                 raise ConfigurationError(name, "a callable is expected")
             user[name] = guarded(name, user[name])
     error_cb = user.pop("error_cb", None)
-    defaults = {**(DEFAULTS if group_id is None else GROUPED), **(sizes or {})}
-    merged = {**defaults, **user} if group_id is None else {**defaults, **user, "group.id": group_id}
+    if group_id is not None and user.setdefault("group.id", group_id) != group_id:
+        raise ConfigurationError("group_id", f"contradicts config['group.id'] ({user['group.id']!r})")
+    merged = {**(DEFAULTS if group_id is None else GROUPED), **(sizes or {}), **user}
     known = merged.pop("metadata.broker.list", None) or merged.get("bootstrap.servers")
     if bootstrap_servers and known and known != bootstrap_servers:
         raise ConfigurationError(
