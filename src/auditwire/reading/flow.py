@@ -10,11 +10,12 @@ read up to its number only, and passes the sequencer as a number without a recor
 on all that is there.
 
 **Memory.** Bounded by ``memory``: what waits in the merge and in the sequencer, each message with the bytes
-of its value and 1 KiB for the rest (key, headers, Python's objects). The sequencer may have half of it. When
-the merge has three quarters of what the sequencer leaves, the partitions that have more waiting than their
-share are paused, and resumed at half of it: the client throws away what it has fetched of a partition that
-is paused, so this must not happen often. Never paused is a partition that the others wait for: it has
-nothing waiting.
+of its value and 1 KiB for the rest (key, headers, Python's objects). When the merge has three quarters of
+what the sequencer leaves, the partitions that have more waiting than their share are paused, and resumed at
+half of it: the client throws away what it has fetched of a partition that is paused, so this must not happen
+often. Never paused is a partition that the others wait for: it has nothing waiting. When the sequencer has
+more than half and everything is full, first the order by time gives way, and all that was fetched is put in
+order by numbers alone; then what has been waited for longest is given up.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ __all__ = ["Flow", "Refused"]
 # Messages decoded at once. So few that most of what is made of them is gone again before Python's garbage
 # collector counts 700 new objects and looks at them: with 512 the whole took a quarter longer.
 _CHUNK = 64
+# Messages taken from the client at once: a whole batch may be of one partition and come on top of its share.
+_LEAST_BATCH, _MOST_BATCH = 50, 500
 _OVERHEAD = 1_024  # bytes that a waiting message costs beside its value
 _AHEAD_MS = 3_600_000  # how far a timestamp may lie ahead of this machine's clock before it is not believed
 _SETTLE_MS = int(SETTLE * 1_000)
@@ -119,7 +122,6 @@ class Flow:
         self._sequencer: Sequencer[Record] = Sequencer(
             size=_record_size,
             whole=not any(partitions.starts.values()) if position is None else position.whole,
-            memory=memory // 2,
             patience=gap_seconds if follow else None,
             judge=judge,
             tell_duplicates=tell_duplicates,
@@ -242,6 +244,8 @@ class Flow:
             self._merge.open(place)
         self._open.update(self._partitions.starts)
         self._unfinished = -1  # some may be at their ends from the first
+        share = self._memory // (_OVERHEAD * max(1, self._partitions.unfinished))
+        self._partitions.batch = min(max(share, _LEAST_BATCH), _MOST_BATCH)
 
     def _without_handed_out(self, place: Place, run: list[ClientMessage]) -> list[ClientMessage]:
         """What of a run an earlier reader had not handed out."""
@@ -297,10 +301,15 @@ class Flow:
         self._paused -= near
 
     def _relieve(self) -> None:
-        """When both are full, let the order by time go before anything is given up for want of memory."""
-        held = self._sequencer.bytes
-        if held > self._memory * 3 // 8 and self._merge.bytes >= (self._memory - held) * 3 // 4:
-            self._merge.release()
+        """When the memory is full, let the order by time go; and if that is no help, what is missing."""
+        merge, sequencer = self._merge, self._sequencer
+        full = self._memory * 7 // 8  # partitions are paused by then
+        if sequencer.bytes <= self._memory // 2 or merge.bytes + sequencer.bytes < full or merge.due:
+            return
+        if merge.count:
+            merge.release()
+        else:
+            sequencer.shrink(self._memory * 3 // 8)
 
     # -- decoding -------------------------------------------------------------------------------------------
 

@@ -71,6 +71,11 @@ class Merge(Generic[K, M]):
         return self._bytes + self._due_bytes
 
     @property
+    def due(self) -> bool:
+        """Whether something is left of what was found to be due; more may be."""
+        return bool(self._due)
+
+    @property
     def blocking(self) -> list[K]:
         """The sources that hold up the others."""
         return [name for name, source in self._sources.items() if not (source.items or source.at_end)]

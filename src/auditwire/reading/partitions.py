@@ -29,7 +29,7 @@ __all__ = ["SENT_WITHIN_MS", "Partitions"]
 SENT_WITHIN_MS = 3_600_000
 """A sender never gives a record a Kafka timestamp older than this before the moment that it is sent."""
 
-_BATCH = 500  # messages taken from the client at once
+_BATCH = 500  # messages taken from the client at once, at most
 _REFRESH_TIMEOUT = 1.0  # seconds: how long a broker that is away holds up a reader that follows
 _NO_END = -1
 
@@ -66,6 +66,7 @@ class Partitions:
         positions: Of each partition the offset to go on from.
         skipped: Offsets that were to be read and had been removed by retention (or with DeleteRecords) before
             they could be.
+        batch: How many messages ``fetch`` takes from the client at most; may be set.
 
     Raises:
         ConfigurationError: A setting is refused, by us or by librdkafka.
@@ -96,6 +97,7 @@ class Partitions:
         self.log_starts: dict[Place, int] = {}
         self.positions: dict[Place, int] = {}
         self.skipped = 0
+        self.batch = _BATCH
         self._wanted = wanted
         self._from_beginning = from_beginning
         self._follow = follow
@@ -143,7 +145,7 @@ class Partitions:
         self._client.close()
 
     def fetch(self, wait: float) -> list[ClientMessage]:
-        """The messages that are there, or else the first that comes within some seconds; about 500 at most.
+        """The messages that are there, else the first that comes within some seconds; at most ``batch``.
 
         Those of one partition come in the order of their offsets. All lie within the partitions' bounds.
 
@@ -295,12 +297,12 @@ class Partitions:
 
     def _consume(self, wait: float) -> list[Any]:
         batch, self._client.kept = self._client.kept, []
-        batch += self._consumer.consume(_BATCH, 0)
+        batch += self._consumer.consume(self.batch, 0)
         if not batch:
             before = time.monotonic()
             batch = self._consumer.consume(1, wait)
             if batch:
-                batch += self._consumer.consume(_BATCH - 1, 0)
+                batch += self._consumer.consume(self.batch - 1, 0)
             else:
                 self._silent += time.monotonic() - before
         return batch

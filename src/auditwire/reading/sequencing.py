@@ -8,7 +8,7 @@ too early is held until its number is due. A pure data structure: no Kafka, and 
 ========== ==================================================================================================
 ``time``   when ``patience`` seconds have gone by, on the caller's clock or between the Kafka timestamps that
            were reached; ``None`` waits for ever
-``memory`` when what is held exceeds ``memory``: then the stream that has waited longest goes on
+``memory`` when the caller says that too much is held: the stream that has waited longest goes on first
 ``end``    when the caller says that nothing more comes
 ========== ==================================================================================================
 
@@ -153,7 +153,6 @@ class Sequencer(Generic[R]):
     Args:
         size: Bytes that a held record counts for.
         whole: True when every stream begins with 0.
-        memory: Bytes that may be held.
         patience: Seconds that a missing number is waited for; None waits to the end.
         judge: False waits for nothing: records go out as they come, for a reader that does not see all of a
             stream, to which every number may be absent.
@@ -174,7 +173,6 @@ class Sequencer(Generic[R]):
         *,
         size: Callable[[R], int],
         whole: bool,
-        memory: int,
         patience: float | None,
         judge: bool = True,
         tell_duplicates: bool = False,
@@ -187,7 +185,6 @@ class Sequencer(Generic[R]):
         self.whole = whole
         self.forgotten = ""
         self._judge = judge
-        self._memory = memory
         self._patience = patience
         self._tell_duplicates = tell_duplicates
         self._streams: dict[str, _Stream[R]] = {}
@@ -233,8 +230,6 @@ class Sequencer(Generic[R]):
             else:
                 stream.seen = calls
                 self._take(stream_id, stream, sequence, record)
-        if self.bytes > self._memory:
-            self._give_up_for_memory()
         if len(streams) > OPEN_STREAMS:
             self._forget()
 
@@ -269,6 +264,11 @@ class Sequencer(Generic[R]):
             stream = self._streams[stream_id]
             while stream.order and self._is_over(stream, *self._waiting[stream_id]):
                 self._give_up(stream_id, "time")
+
+    def shrink(self, limit: int) -> None:
+        """Let those streams go on that waited longest, until what is held counts for less."""
+        while self._waiting and self.bytes > limit:
+            self._give_up(next(iter(self._waiting)), "memory")
 
     def end(self) -> None:
         """Nothing more comes: hand out all that is held."""
@@ -380,11 +380,6 @@ class Sequencer(Generic[R]):
             self._leave_out(stream, first, upper - 1)
         stream.next = upper
         self._go_on(stream_id, stream)
-
-    def _give_up_for_memory(self) -> None:
-        """Let those go on that waited longest, until a quarter of the room is free."""
-        while self._waiting and self.bytes > self._memory * 3 // 4:
-            self._give_up(next(iter(self._waiting)), "memory")
 
     def _leave_out(self, stream: _Stream[R], first: int, last: int) -> None:
         stream.missing.append((first, last))

@@ -30,7 +30,7 @@ class Item:
 
 
 def sequencer(**options: Any) -> Sequencer[Item]:
-    options = {"whole": True, "memory": 1 << 20, "patience": 30.0, "tell_duplicates": True, **options}
+    options = {"whole": True, "patience": 30.0, "tell_duplicates": True, **options}
     return Sequencer(size=lambda _: 1_000, **options)
 
 
@@ -133,11 +133,12 @@ def test_a_reader_of_a_bounded_range_waits_to_the_end() -> None:
 
 
 def test_when_memory_is_full_the_stream_that_waited_longest_goes_on() -> None:
-    s = sequencer(patience=None, memory=5_100)
+    s = sequencer(patience=None)
     feed(s, 1, 2, stream="old")
-    feed(s, 1, 2, stream="young")
+    feed(s, 1, 2, 3, stream="young")
+    s.shrink(5 * 1_256)
     assert ready(s) == []
-    feed(s, 3, stream="young")
+    s.shrink(4 * 1_256)
     assert ready(s) == [(0, 0, "memory"), "old1", "old2"]
     assert s.bytes == 3 * 1_256
 
@@ -443,12 +444,13 @@ def histories(draw: st.DrawFn) -> list[list[Entry]]:
 def test_whatever_comes_each_stream_comes_out_in_order_once_and_with_its_gaps(
     history: Sequence[Sequence[Entry]], memory: int, patience: float | None, seconds: Sequence[int]
 ) -> None:
-    s, expected, clock = sequencer(memory=memory, patience=patience), Expected(), 0
+    s, expected, clock = sequencer(patience=patience), Expected(), 0
     for number, batch in enumerate(history):
         expected_gaps_before = expected.gaps
         for entry in batch:  # one at a time: a gap must not hold what came with it
             expected.give([entry])
             s.feed([entry], clock, clock * 1_000)
+            s.shrink(memory)
             while s.ready:
                 expected.take(s.ready.popleft())
         assert s.bytes <= memory
@@ -473,10 +475,11 @@ class Relay:
         self.gaps: list[Gap] = []
         self.duplicates = 0
         self._memory = memory
-        self._sequencer = sequencer(patience=None, memory=memory)
+        self._sequencer = sequencer(patience=None)
 
     def feed(self, entries: Sequence[Entry]) -> int:
         self._sequencer.feed(entries, 0.0, 0)
+        self._sequencer.shrink(self._memory)
         return len(self._sequencer.ready)
 
     def take(self, count: int) -> None:
@@ -500,7 +503,7 @@ class Relay:
         unhanded = [*self._sequencer.held, *(i for i in items if not isinstance(i, Gap))]
         for item in unhanded:
             item.late = False
-        self._sequencer = sequencer(patience=None, memory=self._memory)
+        self._sequencer = sequencer(patience=None)
         self._sequencer.restore(states, forgotten)
         return unhanded
 
