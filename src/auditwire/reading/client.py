@@ -188,13 +188,16 @@ class Client:
             try:
                 return ask(max(0.01, min(_CONNECT_SLICE, remaining)))
             except KafkaException as error:
-                # hands over librdkafka's log lines and errors, and perhaps a message
-                message = self.consumer.poll(0)
-                if message is not None:
-                    self.kept.append(message)
+                self.serve()
                 if self._login_refused or remaining <= _CONNECT_SLICE:
                     words = self.words() or f": {error.args[0].str()}"
                     raise BrokerError(f"{self.address}: could not {what}{words}") from error
+
+    def serve(self) -> None:
+        """Let librdkafka hand over its log lines and errors, and perhaps a message."""
+        message = self.consumer.poll(0)
+        if message is not None:
+            self.kept.append(message)
 
     # -- errors ---------------------------------------------------------------------------------------------
 

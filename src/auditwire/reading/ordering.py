@@ -174,8 +174,8 @@ class Merge(Generic[K, M]):
         # the next one comes last; of equal ones that of the first source comes first: sorted() keeps order
         order = sorted(range(len(stamps)), key=stamps.__getitem__)
         order.reverse()
-        self._due = [items[i] for i in order]
-        self._due_stamps = [stamps[i] for i in order]
+        self._due = list(map(items.__getitem__, order))
+        self._due_stamps = list(map(stamps.__getitem__, order))
 
     def _leave(self, source: _Source[M], count: int) -> int:
         """So many of a source's items leave it: what they count for."""

@@ -138,6 +138,130 @@ def test_a_header_whose_name_is_no_text_costs_the_headers_and_not_the_reader(clu
         assert r.undecodable == Counter(headers=1)
 
 
+def poll_until(reader: Reader, *, reachable: bool) -> None:
+    deadline = time.monotonic() + SOON
+    while (reader.unreachable is None) is not reachable:
+        assert time.monotonic() < deadline
+        assert reader.poll(0.05) is None
+
+
+def test_the_broker_is_said_to_be_out_of_reach_until_it_gives_a_sign_of_life(cluster: FaultyCluster) -> None:
+    produce(cluster, 0)
+    with reader(cluster, follow=True, refresh=0.05) as r:
+        assert next(r).sequence == 0
+        poll_until(r, reachable=True)
+        cluster.down()
+        poll_until(r, reachable=False)
+        assert r.unreachable
+        cluster.up()
+        poll_until(r, reachable=True)
+
+
+# -- bounds -------------------------------------------------------------------------------------------------
+
+
+def partitions(cluster: FaultyCluster, **options: Any) -> Partitions:
+    config = {"fetch.wait.max.ms": 20, "logger": QUIET}
+    return Partitions(cluster.bootstrap_servers, config, wanted=[TURNS], timeout=SOON, **options)
+
+
+def offsets(of: Partitions) -> list[int]:
+    """The offsets of all messages to the ends."""
+    found: list[int] = []
+    while not of.finished:
+        found += [message.offset() for message in of.fetch(0.1)]
+    return found
+
+
+def test_partitions_say_where_they_begin_end_and_are(cluster: FaultyCluster) -> None:
+    produce(cluster, 0, 1, 2)
+    with contextlib.closing(partitions(cluster)) as p:
+        assert p.topics == {TURNS}
+        assert p.starts == p.log_starts == p.positions == {(TURNS, 0): 0, (TURNS, 1): 0}
+        assert p.ends == {(TURNS, 0): 3, (TURNS, 1): 0}
+        assert (p.unfinished, p.at_end((TURNS, 0)), p.at_end((TURNS, 1))) == (1, False, True)
+        assert offsets(p) == [0, 1, 2]
+        assert p.positions == p.ends
+        assert (p.unfinished, p.skipped) == (0, 0)
+
+
+def test_reading_can_begin_anywhere_and_with_some_partitions_alone(cluster: FaultyCluster) -> None:
+    produce(cluster, 0, 1, 2)
+    with contextlib.closing(partitions(cluster, starts={(TURNS, 0): 1, ("other", 0): 5})) as p:
+        assert p.starts == {(TURNS, 0): 1, (TURNS, 1): 0}
+        assert offsets(p) == [1, 2]
+    with contextlib.closing(partitions(cluster, only=[(TURNS, 1)])) as p:
+        assert p.finished
+        assert p.starts == {(TURNS, 1): 0}
+    with contextlib.closing(partitions(cluster, only=[(TURNS, 0)])) as p:
+        assert offsets(p) == [0, 1, 2]
+
+
+def test_reading_goes_on_to_new_ends_when_it_is_asked_to(cluster: FaultyCluster) -> None:
+    produce(cluster, 0, 1)
+    with contextlib.closing(partitions(cluster)) as p:
+        produce(cluster, 2)
+        assert offsets(p) == [0, 1]
+        p.extend()
+        assert p.ends == {(TURNS, 0): 3, (TURNS, 1): 0}
+        assert offsets(p) == [2]
+        p.extend()
+        assert p.finished
+
+
+def test_reading_that_is_not_done_yet_goes_on_to_new_ends_too(cluster: FaultyCluster) -> None:
+    produce(cluster, 0, 1)
+    with contextlib.closing(partitions(cluster)) as p:
+        produce(cluster, 2)
+        p.extend()
+        assert offsets(p) == [0, 1, 2]
+
+
+def test_an_extension_takes_in_topics_that_are_new(cluster: FaultyCluster) -> None:
+    config = {"fetch.wait.max.ms": 20, "logger": QUIET}
+    with contextlib.closing(
+        Partitions(cluster.bootstrap_servers, config, wanted=[TURNS, "audit.turn-end"], timeout=SOON)
+    ) as p:
+        assert p.finished
+        cluster.create(["audit.turn-end"], 1)
+        record = record_of(TurnStartEvent(), 0)
+        cluster.produce("audit.turn-end", frame_single_object(record.fingerprint, record.body), b"x")
+        p.extend()
+        assert offsets(p) == [0]
+        assert p.topics == {TURNS, "audit.turn-end"}
+
+
+def test_what_is_fetched_of_a_paused_partition_comes_once_and_when_it_is_resumed(
+    cluster: FaultyCluster,
+) -> None:
+    produce(cluster, *range(300))
+    place = (TURNS, 0)
+    with contextlib.closing(partitions(cluster)) as p:
+        p.batch = 20
+        found: list[int] = []
+        while not p.finished:
+            found += [message.offset() for message in p.fetch(0.1)]
+            p.pause([place, ("other", 0)])
+            assert p.fetch(0) == []
+            p.resume([place, ("other", 0)])
+        p.pause([place])
+        p.resume([place])
+    assert found == list(range(300))
+
+
+def test_a_partition_that_is_followed_is_at_its_end_as_far_as_the_broker_said(cluster: FaultyCluster) -> None:
+    place = (TURNS, 0)
+    produce(cluster, 0, 1)
+    with contextlib.closing(partitions(cluster, follow=True)) as p:
+        assert not p.at_end(place)
+        assert p.at_end((TURNS, 1)), "as the ends at the beginning say"
+        deadline = time.monotonic() + SOON
+        while not p.at_end(place):
+            assert time.monotonic() < deadline
+            p.fetch(0.05)
+        assert p.positions[place] == 2
+
+
 # -- errors that the mock cluster does not make -------------------------------------------------------------
 
 
@@ -151,6 +275,9 @@ class Fetched:
         self.error = lambda: error
         self.timestamp = lambda: (TIMESTAMP_NOT_AVAILABLE, 0)
         self.key = self.value = self.headers = lambda: None
+
+    def __len__(self) -> int:
+        return 0
 
 
 class Given:
@@ -243,6 +370,44 @@ def test_offsets_without_messages_at_the_end_do_not_keep_a_partition_open(
     assert given.message(3, error=end) == []
     assert given.partitions.finished
     assert given.message(3) == [], "was on its way already"
+
+
+def test_an_error_beside_messages_is_raised_when_they_were_handed_out(
+    cluster: FaultyCluster, give: Callable[..., Given]
+) -> None:
+    produce(cluster, 0, 1, 2)
+    given = give(follow=False)
+    refused = KafkaError(FORBIDDEN, "refused")
+    assert given.batch(Fetched(TURNS, 0), Fetched(TURNS, 0, refused), Fetched(TURNS, 1)) == [0, 1]
+    for _ in range(2):  # and what comes beside it again is kept too
+        with pytest.raises(BrokerError, match="may not be read"):
+            given.batch(Fetched(TURNS, 2, refused))
+
+
+def test_messages_that_came_before_are_not_handed_out_again(
+    cluster: FaultyCluster, give: Callable[..., Given]
+) -> None:
+    produce(cluster, 0, 1, 2)
+    given = give(follow=True)
+    assert given.batch(Fetched(TURNS, 0), Fetched(TURNS, 1)) == [0, 1]
+    assert given.batch(Fetched(TURNS, 1)) == []
+    assert given.batch(Fetched(TURNS, 1), Fetched(TURNS, 2)) == [2]
+
+
+def test_a_message_that_comes_while_something_else_is_asked_is_kept(
+    cluster: FaultyCluster, give: Callable[..., Given]
+) -> None:
+    produce(cluster, 0)
+    given = give(follow=True)
+    client = given.partitions._client
+    cluster.answer(LIST_OFFSETS, KafkaError.KAFKA_STORAGE_ERROR)
+    deadline = time.monotonic() + SOON
+    while not client.kept:
+        assert time.monotonic() < deadline
+        with pytest.raises(KafkaException):
+            client.ask_offsets([(TURNS, 0)], OFFSET_END, 1.0)
+        client.serve()
+    assert [message.offset() for message in given.partitions.fetch(SOON)] == [0]
 
 
 def test_a_message_beyond_the_end_finishes_the_partition_and_is_not_given(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from auditwire.errors import ConfigurationError
-from auditwire.reading.settings import DEFAULTS, consumer_config
+from auditwire.reading.settings import DEFAULTS, GROUPED, consumer_config, fetch_sizes
 
 BROKER = "localhost:9092"
 
@@ -113,3 +113,54 @@ def test_a_callback_that_raises_is_logged_and_goes_no_further(caplog: pytest.Log
         "error_cb of the reader's config raised",
         "stats_cb of the reader's config raised",
     ]
+
+
+# -- groups and sizes ---------------------------------------------------------------------------------------
+
+
+def test_a_member_of_a_group_commits_what_is_processed_and_nothing_by_itself() -> None:
+    settings, _, _ = consumer_config(BROKER, {"auto.offset.reset": "latest"}, group_id="g")
+    assert settings == {
+        **GROUPED,
+        "bootstrap.servers": BROKER,
+        "group.id": "g",
+        "auto.offset.reset": "latest",
+    }
+    assert settings["enable.auto.commit"] is True
+    assert settings["enable.auto.offset.store"] is False
+
+
+@pytest.mark.parametrize("name", ["enable.auto.offset.store", "allow.auto.create.topics"])
+def test_what_would_break_a_members_promises_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="must stay false") as caught:
+        consumer_config(BROKER, {name: True}, group_id="g")
+    assert caught.value.key == name
+
+
+def test_two_different_groups_are_a_contradiction() -> None:
+    with pytest.raises(ConfigurationError, match=r"contradicts config.*'h'") as caught:
+        consumer_config(BROKER, {"group.id": "h"}, group_id="g")
+    assert caught.value.key == "group_id"
+    settings, _, _ = consumer_config(BROKER, {"group.id": "g"}, group_id="g")
+    assert settings["group.id"] == "g"
+
+
+@pytest.mark.parametrize(
+    ("memory", "topics", "piece", "whole"),
+    [
+        (64 << 20, 22, (64 << 20) // (16 * 6 * 22), 4 << 20),
+        (64 << 20, 1, (64 << 20) // 96, 4 << 20),
+        (64 << 20, 0, (64 << 20) // 96, 4 << 20),
+        (1 << 30, 1, 1 << 20, 64 << 20),
+        (1, 22, 16 * 1024, 1 << 20),
+    ],
+)
+def test_more_partitions_or_less_memory_mean_smaller_pieces(
+    memory: int, topics: int, piece: int, whole: int
+) -> None:
+    assert fetch_sizes(memory, topics) == {"max.partition.fetch.bytes": piece, "fetch.max.bytes": whole}
+
+
+def test_what_the_user_says_about_sizes_wins() -> None:
+    settings, _, _ = consumer_config(BROKER, {"fetch.max.bytes": 5_000_000}, sizes=fetch_sizes(64 << 20, 22))
+    assert settings["fetch.max.bytes"] == 5_000_000
