@@ -91,8 +91,12 @@ class Membership:
         if failure is not None:
             raise failure
         self._store()
-        batch: list[Any] = self._consumer.consume(limit, 0) or self._consumer.consume(1, wait)
-        messages: list[ClientMessage] = []
+        batch: list[Any] = self._consumer.consume(limit, 0)
+        if not batch:
+            batch = self._consumer.consume(1, wait)
+            if batch and limit > 1:
+                batch += self._consumer.consume(limit - 1, 0)
+        messages: list[Any] = []
         for message in batch:
             error = message.error()
             if error is None:

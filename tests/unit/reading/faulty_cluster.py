@@ -65,6 +65,15 @@ class FaultyCluster:
         assert library.rd_kafka_flush(producer, number(10_000)) == 0
         library.rd_kafka_destroy(producer)
 
+    def rebalance_at_once(self) -> None:
+        """Do not wait three seconds for further members when the first one joins a group."""
+        delay = self._library.rd_kafka_mock_group_initial_rebalance_delay_ms
+        delay(self._cluster, ctypes.c_int32(0))
+
+    def create_topics(self, topics: list[str], *, partitions: int) -> None:
+        """As ``EmbeddedBroker`` does."""
+        self.create(topics, partitions)
+
     def down(self) -> None:
         self._library.rd_kafka_mock_broker_set_down(self._cluster, ctypes.c_int32(1))
 

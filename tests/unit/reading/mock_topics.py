@@ -16,6 +16,8 @@ from support.stream_builder import record_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from faulty_cluster import FaultyCluster
+
     from auditwire.testing import EmbeddedBroker
 
 SOON = 10.0  # seconds that a condition is waited for
@@ -29,7 +31,7 @@ QUIET.propagate = False
 class Topics:
     """A prefix of its own on the shared broker."""
 
-    def __init__(self, server: EmbeddedBroker, prefix: str) -> None:
+    def __init__(self, server: EmbeddedBroker | FaultyCluster, prefix: str) -> None:
         self.bootstrap = server.bootstrap_servers
         self.prefix = prefix
         self.server = server
