@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its 
 from auditwire.errors import BrokerError
 from auditwire.events import TurnStartEvent
 from auditwire.reading import Reader, Record
+from auditwire.reading.partitions import Partitions
 from auditwire.wire import FastavroEncoder, frame_single_object, join_body, schema_for
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 SOON = 20.0
 STREAM = "01920000-0000-7000-8000-000000000001"
+BEGAN_MS = int(time.time() * 1_000) - 30 * 3_600_000  # so old that no broker's retention looks at it
 
 
 def value(sequence: int) -> bytes:
@@ -115,6 +118,120 @@ def test_an_emptied_partition_is_at_its_end(broker: Broker, prefix: str) -> None
         assert list(reader) == []
 
 
+# -- ranges and what retention took -------------------------------------------------------------------------
+
+
+def timed(producer: Producer, topic: str, *records: tuple[int, int], partition: int = 0) -> None:
+    """Produce records of these numbers, so many seconds after the trail began."""
+    for sequence, seconds in records:
+        timestamp = BEGAN_MS + seconds * 1_000
+        producer.produce(topic, value(sequence), partition=partition, timestamp=timestamp)
+    assert producer.flush(SOON) == 0
+
+
+@pytest.mark.needs("create_topics")
+def test_a_range_reads_no_more_than_it_must_and_is_exact(broker: Broker, prefix: str) -> None:
+    topic = f"{prefix}.turn-start"
+    create(AdminClient(broker.client()), topic, 2)
+    producer = Producer(broker.client())
+    hour = 3_600
+    timed(producer, topic, *((n, n * hour) for n in range(0, 20, 2)))
+    timed(producer, topic, *((n, n * hour) for n in range(1, 20, 2)), partition=1)
+    since, until = BEGAN_MS + 5 * hour * 1_000, BEGAN_MS + 9 * hour * 1_000
+    with Reader(broker.bootstrap, prefix=prefix, since=since, until=until, timeout=SOON) as reader:
+        assert [record.sequence for record in reader] == [5, 6, 7, 8]
+        assert reader.gaps == 0
+        # from 5 to 10: what was sent within an hour after it happened lies before the first of that age
+        assert reader.progress.total == 5
+    with Reader(broker.bootstrap, prefix=prefix, since=since + 20 * hour * 1_000, timeout=SOON) as reader:
+        assert reader.finished
+    with Reader(broker.bootstrap, prefix=prefix, until=BEGAN_MS + 100 * hour * 1_000, timeout=SOON) as reader:
+        assert [record.sequence for record in reader] == list(range(20))
+
+
+@pytest.mark.needs("create_topics")
+def test_what_was_sent_an_hour_after_it_happened_is_found_in_its_range(broker: Broker, prefix: str) -> None:
+    topic = f"{prefix}.turn-start"
+    create(AdminClient(broker.client()), topic, 1)
+    minute = 60
+    timed(Producer(broker.client()), topic, (0, 0), (1, 50 * minute), (2, 5 * minute), (3, 70 * minute))
+    until = BEGAN_MS + 10 * minute * 1_000
+    with Reader(broker.bootstrap, prefix=prefix, until=until, timeout=SOON) as reader:
+        assert [record.sequence for record in reader] == [0, 2]
+
+
+@pytest.mark.needs("create_topics")
+def test_numbers_that_retention_took_are_no_gaps_and_skipped_offsets_are_counted(
+    broker: Broker, prefix: str
+) -> None:
+    topic = f"{prefix}.turn-start"
+    admin = AdminClient(broker.client())
+    create(admin, topic, 2)
+    producer = Producer(broker.client())
+    timed(producer, topic, *((n, n) for n in range(0, 20, 2)))
+    timed(producer, topic, *((n, n) for n in range(1, 20, 2)), partition=1)
+    with Reader(broker.bootstrap, prefix=prefix, timeout=SOON) as reader:
+        assert [next(reader).sequence for _ in range(3)] == [0, 1, 2]
+        position = reader.position
+    for future in admin.delete_records([TopicPartition(topic, 0, 6), TopicPartition(topic, 1, 2)]).values():
+        future.result(SOON)
+    with Reader(broker.bootstrap, prefix=prefix, timeout=SOON) as reader:
+        # partition 0 begins with 12, partition 1 with 5: what is missing between them was taken away
+        assert [record.sequence for record in reader] == [5, 7, 9, 11, *range(12, 20)]
+        assert (reader.gaps, reader.late, reader.skipped) == (0, 0, 0)
+    with Reader(broker.bootstrap, prefix=prefix, start=position, timeout=SOON) as reader:
+        assert [record.sequence for record in reader] == [5, 7, 9, 11, *range(12, 20)]
+        assert (reader.gaps, reader.skipped) == (0, 4 + 1)
+
+
+@pytest.mark.needs("create_topics")
+def test_retention_that_overtakes_a_reader_is_counted(broker: Broker, prefix: str) -> None:
+    topic = f"{prefix}.turn-start"
+    admin = AdminClient(broker.client())
+    create(admin, topic, 1)
+    produce(Producer(broker.client()), topic, *range(3_000))
+    small = {"fetch.max.bytes": 1_000_000, "max.partition.fetch.bytes": 20_000, "queued.min.messages": 10}
+    with Reader(broker.bootstrap, prefix=prefix, config=small, memory=1, timeout=SOON) as reader:
+        first = [next(reader).sequence for _ in range(10)]
+        for future in admin.delete_records([TopicPartition(topic, 0, 2_900)]).values():
+            future.result(SOON)
+        rest = [record.sequence for record in reader]
+    read = first + rest
+    assert read == sorted(read)
+    assert rest[-100:] == list(range(2_900, 3_000))
+    assert reader.skipped == 3_000 - len(read) > 0
+
+
+@pytest.mark.needs("create_topics")
+def test_partitions_are_extended_to_their_new_ends_within_bounds(broker: Broker, prefix: str) -> None:
+    topic = f"{prefix}.turn-start"
+    create(AdminClient(broker.client()), topic, 2)
+    producer = Producer(broker.client())
+    timed(producer, topic, (0, 0), (1, 60), (2, 120))
+    partitions = Partitions(
+        broker.bootstrap,
+        wanted=[topic],
+        since_ms=BEGAN_MS + 30_000,
+        until_ms=BEGAN_MS + 200_000,
+        timeout=SOON,
+    )
+    with contextlib.closing(partitions):
+        assert partitions.starts == {(topic, 0): 1, (topic, 1): 0}
+        found = read_all(partitions)
+        timed(producer, topic, (3, 180), (4, 5_000))
+        partitions.extend()
+        found += read_all(partitions)
+    assert found == [1, 2, 3]
+
+
+def read_all(partitions: Partitions) -> list[int]:
+    """The offsets of what is left to be read."""
+    found: list[int] = []
+    while not partitions.finished:
+        found += [message.offset() for message in partitions.fetch(0.1)]
+    return found
+
+
 # -- permissions --------------------------------------------------------------------------------------------
 
 
@@ -146,6 +263,19 @@ def test_describe_and_read_on_the_topics_are_enough(secure_broker: SecureKafka, 
             began = time.monotonic()
             while follow and time.monotonic() - began < 3:  # the group's coordinator is looked for meanwhile
                 assert reader.poll(0.1) is None
+    day_ms = 24 * 3_600_000
+    now_ms = int(time.time() * 1_000)
+    with Reader(
+        secure_broker.bootstrap,
+        prefix=filled,
+        config=config,
+        since=now_ms - day_ms,
+        until=now_ms + day_ms,
+        timeout=SOON,
+    ) as reader:
+        assert next_of(reader).sequence == 0
+        reader._partitions.extend()
+        assert reader.finished
 
 
 @pytest.mark.needs("acls")

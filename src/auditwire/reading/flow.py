@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from auditwire.reading.partitions import Partitions
     from auditwire.reading.record import ClientMessage, Place
+    from auditwire.reading.sequencing import Entry
     from auditwire.reading.wanted import Wanted
 
 __all__ = ["Flow", "Refused"]
@@ -171,15 +172,15 @@ class Flow:
         Raises:
             BrokerError: As :meth:`Partitions.fetch`.
         """
-        batch = self._merge.take(_CHUNK)
+        batch, stamps = self._merge.take(_CHUNK)
         if not batch:
             self._balance()
-            batch = self._merge.take(_CHUNK)
+            batch, stamps = self._merge.take(_CHUNK)
         if not batch and not self._partitions.finished:
             self._fetch(wait)
-            batch = self._merge.take(_CHUNK)
+            batch, stamps = self._merge.take(_CHUNK)
         if batch:
-            self._read(batch)
+            self._read(batch, stamps)
             self._take_early()
             self._relieve()
         self._tick()
@@ -274,7 +275,7 @@ class Flow:
             taken = [m for p, m in map(early.pop, found) if self._merge.remove(p, m)]
             if not taken:
                 return
-            self._read(taken)
+            self._read(taken, [self._merge.reached] * len(taken))
 
     def _balance(self) -> None:
         """Find out who holds up whom, and pause partitions that are far ahead, or resume them."""
@@ -313,18 +314,18 @@ class Flow:
 
     # -- decoding -------------------------------------------------------------------------------------------
 
-    def _read(self, batch: list[ClientMessage]) -> None:
+    def _read(self, batch: list[ClientMessage], stamps: list[int]) -> None:
         if self._all:
-            self._decode(batch)
+            self._decode(batch, stamps)
         else:
-            self._decode_wanted(batch)
+            self._decode_wanted(batch, stamps)
 
-    def _decode(self, batch: list[ClientMessage]) -> None:
+    def _decode(self, batch: list[ClientMessage], stamps: list[int]) -> None:
         """Decode messages, all of which are wanted."""
-        entries: list[tuple[str, int, Record | None]] = []
+        entries: list[Entry[Record]] = []
         special: list[Record] = []
         event_types, undecodable = self._event_types, self._undecodable
-        for message in batch:
+        for message, stamp in zip(batch, stamps, strict=True):
             try:
                 found = decode(message.value(), event_type=event_types[message.topic()])
             except DecodingError as error:
@@ -332,20 +333,20 @@ class Flow:
                 entries = []
                 continue
             record = record_from(message, found, undecodable)
-            entries.append((found.stream_id, found.sequence, record))
+            entries.append((found.stream_id, found.sequence, record, stamp))
             if type(record.event) in _CONTROL:
                 special.append(record)
         self._feed(entries)
         for record in special:
             self._heed(record)
 
-    def _decode_wanted(self, batch: list[ClientMessage]) -> None:
+    def _decode_wanted(self, batch: list[ClientMessage], stamps: list[int]) -> None:
         """Decode the messages that are wanted, and find out the numbers of the others."""
-        entries: list[tuple[str, int, Record | None]] = []
+        entries: list[Entry[Record]] = []
         special: list[Record] = []
         event_types, undecodable = self._event_types, self._undecodable
         wanted, others = self._wanted, self._others
-        for message in batch:
+        for message, stamp in zip(batch, stamps, strict=True):
             value, event_type = message.value(), event_types[message.topic()]
             if others is not None and (key := message.key()) is not None and key not in others:
                 continue
@@ -354,11 +355,11 @@ class Flow:
                 if self._in_time(message) and wanted.matches(head.event_type, head.stream_id, head):
                     found = decode(value, event_type=event_type)
                     record = record_from(message, found, undecodable)
-                    entries.append((found.stream_id, found.sequence, record))
+                    entries.append((found.stream_id, found.sequence, record, stamp))
                     if type(record.event) in _CONTROL:
                         special.append(record)
                 elif self._judge:
-                    entries.append((head.stream_id, head.sequence, None))
+                    entries.append((head.stream_id, head.sequence, None, stamp))
                     self._early.pop((head.stream_id, head.sequence), None)
                     if head.event_type == QuarantineEvent.event_type:
                         special.append(
@@ -378,14 +379,14 @@ class Flow:
             and (self._until_ms is None or timestamp < self._until_ms)
         )
 
-    def _feed(self, entries: list[tuple[str, int, Record | None]]) -> None:
+    def _feed(self, entries: list[Entry[Record]]) -> None:
         if not self._judge:  # nothing is waited for, and so the order of equal timestamps is made here
             entries.sort(key=_by_time)
-        self._sequencer.feed(entries, self._clock, self._merge.reached)
+        self._sequencer.feed(entries, self._clock)
 
     def _refuse(
         self,
-        before: list[tuple[str, int, Record | None]],
+        before: list[Entry[Record]],
         message: ClientMessage,
         error: DecodingError,
     ) -> None:
@@ -423,6 +424,5 @@ def _record_size(record: Record) -> int:
     return len(record.value) + 2 * _OVERHEAD
 
 
-def _by_time(entry: tuple[str, int, Record | None]) -> tuple[int, int]:
-    record = entry[2]
-    return (-1 if record is None else record.timestamp_ms), entry[1]
+def _by_time(entry: Entry[Record]) -> tuple[int, int]:
+    return entry[3], entry[1]

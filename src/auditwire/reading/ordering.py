@@ -124,19 +124,20 @@ class Merge(Generic[K, M]):
         source.top = max(source.top, *stamps)
         source.at_end = False
 
-    def take(self, limit: int) -> list[M]:
-        """The next items that are due, at most so many; none when none is."""
+    def take(self, limit: int) -> tuple[list[M], list[int]]:
+        """The next items that are due, at most so many, and their timestamps; none when none is."""
         if not self._due:
             self._merge(min([s.top for s in self._sources.values() if not s.at_end], default=_ALWAYS))
         if not self._due:
-            return []
-        taken = self._due[-limit:]
+            return [], []
+        taken, stamps = self._due[-limit:], self._due_stamps[-limit:]
         taken.reverse()
-        self.reached = max(self.reached, self._due_stamps[-len(taken)])
+        stamps.reverse()
+        self.reached = max(self.reached, stamps[-1])
         self._due_bytes -= self._due_bytes * len(taken) // len(self._due)
         self.count -= len(taken)
         del self._due[-limit:], self._due_stamps[-limit:]
-        return taken
+        return taken, stamps
 
     def release(self) -> None:
         """Make everything due that is in here, whatever else may come."""

@@ -85,6 +85,10 @@ class Ordered(Protocol):
 R = TypeVar("R", bound=Ordered)
 
 
+Entry = tuple[str, int, "R | None", int]
+"""Stream, number, record, Kafka timestamp."""
+
+
 class Aside:
     """What has a place among the records that are ready, and none in a stream's order."""
 
@@ -206,22 +210,21 @@ class Sequencer(Generic[R]):
         stream = self._streams.get(stream_id)
         return stream is not None and stream.next == sequence and stream_id in self._waiting
 
-    def feed(self, batch: Iterable[tuple[str, int, R | None]], clock: float, reached: int) -> None:
+    def feed(self, batch: Iterable[Entry[R]], clock: float) -> None:
         """Take records.
 
         Args:
-            batch: Stream, number and record of each. None for the record passes its number over: it is there,
-                and not to be handed out.
+            batch: Stream, number, record and Kafka timestamp of each. None for the record passes its number
+                over: it is there, and not to be handed out.
             clock: Seconds of a clock that may stand still.
-            reached: The Kafka timestamp up to which everything has been given to this.
         """
         self._calls = calls = self._calls + 1
-        self._clock, self._reached = clock, reached
+        self._clock = clock
         streams, out = self._streams, self.ready.append
-        for stream_id, sequence, record in batch:
+        for stream_id, sequence, record, stamp in batch:
             stream = streams.get(stream_id)
             if stream is None:
-                self._meet(stream_id, sequence, record)
+                self._meet(stream_id, sequence, record, stamp)
             elif sequence == stream.next and not stream.order:
                 stream.seen = calls
                 stream.next = sequence + 1
@@ -229,7 +232,7 @@ class Sequencer(Generic[R]):
                     out(record)
             else:
                 stream.seen = calls
-                self._take(stream_id, stream, sequence, record)
+                self._take(stream_id, stream, sequence, record, stamp)
         if len(streams) > OPEN_STREAMS:
             self._forget()
 
@@ -246,7 +249,7 @@ class Sequencer(Generic[R]):
             stream.next += 1
             self._go_on(stream_id, stream)
         else:
-            self._hold(stream_id, stream, sequence, _EXCUSED)
+            self._hold(stream_id, stream, sequence, _EXCUSED, self._reached)
 
     def closing(self, stream_id: str, sequence: int) -> None:
         """A stream's closing checkpoint was given to ``feed``: nothing comes behind this number."""
@@ -256,7 +259,12 @@ class Sequencer(Generic[R]):
             self._retire(stream_id, stream)
 
     def expire(self, clock: float, reached: int) -> None:
-        """Give up what was waited for long enough."""
+        """Give up what was waited for long enough.
+
+        Args:
+            clock: As for ``feed``.
+            reached: The highest Kafka timestamp of what was given to ``feed``.
+        """
         self._clock, self._reached = clock, reached
         if self._patience is None and self.whole and self.floor == _OPENING and not self.forgotten:
             return  # nothing has a limit of time
@@ -277,7 +285,7 @@ class Sequencer(Generic[R]):
 
     # -- one record -----------------------------------------------------------------------------------------
 
-    def _meet(self, stream_id: str, sequence: int, record: R | None) -> None:
+    def _meet(self, stream_id: str, sequence: int, record: R | None, stamp: int) -> None:
         """The first record of a stream, or one of a stream that was closed."""
         behind = self._closed.get(stream_id)
         if behind is not None and sequence < behind:
@@ -293,9 +301,9 @@ class Sequencer(Generic[R]):
         stream.seen = self._calls
         if behind is not None:
             del self._closed[stream_id]
-        self._take(stream_id, stream, sequence, record)
+        self._take(stream_id, stream, sequence, record, stamp)
 
-    def _take(self, stream_id: str, stream: _Stream[R], sequence: int, record: R | None) -> None:
+    def _take(self, stream_id: str, stream: _Stream[R], sequence: int, record: R | None, stamp: int) -> None:
         if sequence == stream.next or (stream.next == _OPENING and sequence == 0):
             stream.next = sequence + 1
             if record is not None:
@@ -309,7 +317,7 @@ class Sequencer(Generic[R]):
         elif sequence > stream.next:
             known = stream.held.get(sequence)
             if known is None:
-                self._hold(stream_id, stream, sequence, record)
+                self._hold(stream_id, stream, sequence, record, stamp)
             elif known[0] is _EXCUSED:
                 stream.held[sequence] = record, *known[1:]
                 self.bytes += self._cost(record) - self._cost(_EXCUSED)
@@ -323,12 +331,15 @@ class Sequencer(Generic[R]):
         else:
             self._drop(record)
 
-    def _hold(self, stream_id: str, stream: _Stream[R], sequence: int, record: R | _Excused | None) -> None:
-        stream.held[sequence] = record, self._clock, self._reached
+    def _hold(
+        self, stream_id: str, stream: _Stream[R], sequence: int, record: R | _Excused | None, stamp: int
+    ) -> None:
+        since = self._clock, max(stamp, self._reached)  # an old record waits from when it came
+        stream.held[sequence] = record, *since
         heappush(stream.order, sequence)
         self.bytes += self._cost(record)
         if stream_id not in self._waiting:
-            self._waiting[stream_id] = self._clock, self._reached
+            self._waiting[stream_id] = since
 
     def _cost(self, record: R | _Excused | None) -> int:
         if record is None or isinstance(record, _Excused):
@@ -448,7 +459,7 @@ class Sequencer(Generic[R]):
             stream.closing = state.closing
             for first, last in state.passed:
                 for sequence in range(first, last + 1):
-                    self._take(stream_id, stream, sequence, None)
+                    self._take(stream_id, stream, sequence, None, _OPENING)
             self._retire(stream_id, stream)
 
     # -- what is remembered ---------------------------------------------------------------------------------

@@ -23,6 +23,13 @@ def merge_of(**sources: Sequence[int]) -> Merge[str, Item]:
     return merge
 
 
+def taken(merge: Merge[str, Item], limit: int = 9) -> list[Item]:
+    items, stamps = merge.take(limit)
+    assert len(items) == len(stamps) <= limit
+    assert stamps == sorted(stamps)
+    return items
+
+
 def stamps_of(items: Sequence[Item]) -> list[int]:
     return [stamp for _, _, stamp in items]
 
@@ -31,11 +38,11 @@ def test_items_come_by_their_timestamps_whichever_source_they_are_from() -> None
     merge = merge_of(a=[1, 4, 5], b=[2, 3, 9])
     for name in "ab":
         merge.at_end(name)
-    assert merge.take(4) == [("a", 0, 1), ("b", 0, 2), ("b", 1, 3), ("a", 1, 4)]
+    assert taken(merge, 4) == [("a", 0, 1), ("b", 0, 2), ("b", 1, 3), ("a", 1, 4)]
     assert merge.reached == 4
     assert (merge.count, merge.bytes) == (2, 20)
-    assert stamps_of(merge.take(4)) == [5, 9]
-    assert merge.take(4) == []
+    assert stamps_of(taken(merge, 4)) == [5, 9]
+    assert taken(merge, 4) == []
     assert (merge.count, merge.bytes, merge.reached) == (0, 0, 9)
 
 
@@ -43,19 +50,19 @@ def test_equal_timestamps_come_in_the_order_of_the_sources_and_of_each_source() 
     merge = merge_of(a=[7, 7], b=[7])
     for name in "ab":
         merge.at_end(name)
-    assert [item[:2] for item in merge.take(9)] == [("a", 0), ("a", 1), ("b", 0)]
+    assert [item[:2] for item in taken(merge)] == [("a", 0), ("a", 1), ("b", 0)]
 
 
 def test_a_source_that_gave_nothing_yet_holds_all_others_up() -> None:
     merge = merge_of(a=[1, 2], b=[])
-    assert merge.take(9) == []
+    assert taken(merge) == []
     assert merge.blocking == ["b"]
     merge.add("b", [("b", 0, 1)], [1])
-    assert stamps_of(merge.take(9)) == [1, 1], "b may give another 1, and a's 2 has to wait for it"
+    assert stamps_of(taken(merge)) == [1, 1], "b may give another 1, and a's 2 has to wait for it"
     assert merge.blocking == ["b"]
     assert merge.ahead == {"a": 10}
     merge.at_end("b")
-    assert stamps_of(merge.take(9)) == [2]
+    assert stamps_of(taken(merge)) == [2]
     assert merge.unfinished == ["a"]
 
 
@@ -64,15 +71,15 @@ def test_an_old_item_behind_newer_ones_of_its_source_comes_by_its_own_timestamp(
     merge = merge_of(a=[10, 3, 12], b=[2, 4, 11])
     for name in "ab":
         merge.at_end(name)
-    assert stamps_of(merge.take(9)) == [2, 3, 4, 10, 11, 12]
+    assert stamps_of(taken(merge)) == [2, 3, 4, 10, 11, 12]
 
 
 def test_an_item_older_than_what_was_taken_comes_next_and_takes_nothing_back() -> None:
     merge = merge_of(a=[5])
     merge.at_end("a")
-    assert stamps_of(merge.take(9)) == [5]
+    assert stamps_of(taken(merge)) == [5]
     merge.add("a", [("a", 1, 2)], [2])
-    assert stamps_of(merge.take(9)) == [2]
+    assert stamps_of(taken(merge)) == [2]
     assert merge.reached == 5
 
 
@@ -80,7 +87,7 @@ def test_an_item_without_timestamp_has_that_of_the_newest_before_it() -> None:
     merge = merge_of(a=[5, -1, 6], b=[5, 6])
     for name in "ab":
         merge.at_end(name)
-    assert [item[:2] for item in merge.take(9)] == [("a", 0), ("a", 1), ("b", 0), ("a", 2), ("b", 1)]
+    assert [item[:2] for item in taken(merge)] == [("a", 0), ("a", 1), ("b", 0), ("a", 2), ("b", 1)]
 
 
 def test_an_item_can_be_taken_out_of_turn_unless_it_is_due_already() -> None:
@@ -89,9 +96,9 @@ def test_an_item_can_be_taken_out_of_turn_unless_it_is_due_already() -> None:
     assert not merge.remove("a", ("a", 1, 8))
     assert (merge.count, merge.ahead) == (2, {"a": 20})
     merge.at_end("b")
-    assert stamps_of(merge.take(1)) == [1]
+    assert stamps_of(taken(merge, 1)) == [1]
     assert not merge.remove("a", ("a", 2, 9)), "is due: it comes by itself"
-    assert stamps_of(merge.take(9)) == [9]
+    assert stamps_of(taken(merge)) == [9]
     assert merge.bytes == 0
 
 
@@ -100,7 +107,7 @@ def test_all_can_be_released_at_once() -> None:
     merge.release()
     merge.release()
     assert sorted(stamps_of([*merge.waiting()])) == [1, 4, 8]
-    assert stamps_of(merge.take(9)) == [1, 4, 8]
+    assert stamps_of(taken(merge)) == [1, 4, 8]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 100])
@@ -117,7 +124,7 @@ def test_everything_comes_once_and_rising_sources_give_a_rising_whole(
     }
     merge = merge_of(**dict.fromkeys(stamps, ()))
     given_so_far = dict.fromkeys(stamps, 0)
-    taken: list[Item] = []
+    came: list[Item] = []
     while any(given_so_far[name] < len(stamps[name]) for name in stamps):
         name = data.draw(st.sampled_from([n for n in stamps if given_so_far[n] < len(stamps[n])]))
         first = given_so_far[name]
@@ -125,17 +132,16 @@ def test_everything_comes_once_and_rising_sources_give_a_rising_whole(
         part = stamps[name][first : first + count]
         merge.add(name, [(name, first + n, stamp) for n, stamp in enumerate(part)], part)
         given_so_far[name] += count
-        taken += merge.take(limit)
+        came += taken(merge, limit)
         if rising:
             unread = [stamps[n][given_so_far[n]] for n in stamps if given_so_far[n] < len(stamps[n])]
-            assert all(stamp <= least for stamp in stamps_of(taken[-1:]) for least in unread)
+            assert all(stamp <= least for stamp in stamps_of(came[-1:]) for least in unread)
     for name in stamps:
         merge.at_end(name)
     assert len([*merge.waiting()]) == merge.count
-    while batch := merge.take(limit):
-        assert len(batch) <= limit
-        taken += batch
-    assert sorted(taken) == sorted((n, i, stamp) for n in stamps for i, stamp in enumerate(stamps[n]))
+    while batch := taken(merge, limit):
+        came += batch
+    assert sorted(came) == sorted((n, i, stamp) for n in stamps for i, stamp in enumerate(stamps[n]))
     assert (merge.count, merge.bytes) == (0, 0)
     if rising:
-        assert stamps_of(taken) == sorted(stamps_of(taken))
+        assert stamps_of(came) == sorted(stamps_of(came))
