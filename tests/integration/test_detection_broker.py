@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka import KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined] # not in its __all__
 from emit_support import QUICK, until
 
 from auditwire.events import ALL_TYPES
@@ -63,7 +63,7 @@ class Cluster:
         return True
 
     def _ends(self) -> list[TopicPartition]:
-        asked = self._admin.list_offsets(dict.fromkeys(self._places, OffsetSpec.latest()))
+        asked = self._admin.list_offsets(dict.fromkeys(self._places, OffsetSpec.latest()))  # type: ignore[arg-type,no-untyped-call]
         return [TopicPartition(place.topic, 0, end.result(30).offset) for place, end in asked.items()]
 
     def hold(self, messages: Iterable[Stored]) -> None:

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from auditwire.events import CheckpointEvent
 from auditwire.journal import MemoryJournal
 from auditwire.journal.disk import DiskJournal
-from auditwire.reading import Record
 from auditwire.verification import StreamReport, check_streams
 from auditwire.verification.ranges import in_words
 from support.emitters import Broker, Emitter, adopted, disk_journal
@@ -24,6 +23,8 @@ from support.simulated_fs import SimulatedFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from auditwire.reading import Record
 
 
 PATH = "/journal"
