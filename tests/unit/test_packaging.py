@@ -97,9 +97,8 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if not name.startswith("auditwire/avro/")}
     source = ROOT / "src"
-    wanted = {
-        str(p.relative_to(source)) for p in source.rglob("*") if p.suffix == ".py" or p.name == "py.typed"
-    }
+    kinds = {".py", ".typed", ".html", ".css", ".js"}  # py.typed, and what a session's page is made of
+    wanted = {str(p.relative_to(source)) for p in source.rglob("*") if p.suffix in kinds}
     assert {name for name in names if ".dist-info/" not in name} == wanted
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 

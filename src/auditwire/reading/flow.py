@@ -29,7 +29,7 @@ from auditwire.errors import DecodingError
 from auditwire.events import ALL_TYPES, CONTROL_TYPES, CheckpointEvent, QuarantineEvent
 from auditwire.reading.ordering import Merge
 from auditwire.reading.position import Position
-from auditwire.reading.record import Gap, Record, record_from, timestamp_of
+from auditwire.reading.record import Gap, Record, record_from
 from auditwire.reading.sequencing import SETTLE, Aside, Duplicate, Sequencer
 from auditwire.wire import decode, envelope
 
@@ -117,9 +117,9 @@ class Flow:
         self._undecodable = undecodable
         # of an earlier reader: from where on it had read nothing, and what it had not handed out before that
         self._left = {} if position is None else position.left()
-        self._others = None  # sessions' keys: what has another need not be looked at
-        if wanted.sessions is not None and not judge:
-            self._others = frozenset(session.encode() for session in wanted.sessions)
+        self._keys = None  # of the wanted sessions
+        if wanted.sessions is not None:
+            self._keys = frozenset(session.encode("utf-8", "replace") for session in wanted.sessions)
         self._sequencer: Sequencer[Record] = Sequencer(
             size=_record_size,
             whole=not any(partitions.starts.values()) if position is None else position.whole,
@@ -275,7 +275,7 @@ class Flow:
             taken = [m for p, m in map(early.pop, found) if self._merge.remove(p, m)]
             if not taken:
                 return
-            self._read(taken, [self._merge.reached] * len(taken))
+            self._read(taken, [message.timestamp()[1] for message in taken])
 
     def _balance(self) -> None:
         """Find out who holds up whom, and pause partitions that are far ahead, or resume them."""
@@ -345,39 +345,40 @@ class Flow:
         entries: list[Entry[Record]] = []
         special: list[Record] = []
         event_types, undecodable = self._event_types, self._undecodable
-        wanted, others = self._wanted, self._others
+        wanted, keys, judge = self._wanted, self._keys, self._judge
+        since, until = self._since_ms, self._until_ms
         for message, stamp in zip(batch, stamps, strict=True):
             value, event_type = message.value(), event_types[message.topic()]
-            if others is not None and (key := message.key()) is not None and key not in others:
+            # a key is the session's; one that is another session's need not be looked at further
+            other = keys is not None and (key := message.key()) is not None and key not in keys
+            if other and not judge:
                 continue
             try:
                 head = envelope(value, event_type=event_type)
-                if self._in_time(message) and wanted.matches(head.event_type, head.stream_id, head):
+                if (
+                    not other
+                    and (since is None or stamp >= since)
+                    and (until is None or stamp < until)
+                    and wanted.matches(head.event_type, head.stream_id, head)
+                ):
                     found = decode(value, event_type=event_type)
                     record = record_from(message, found, undecodable)
                     entries.append((found.stream_id, found.sequence, record, stamp))
                     if type(record.event) in _CONTROL:
                         special.append(record)
-                elif self._judge:
+                elif judge:
                     entries.append((head.stream_id, head.sequence, None, stamp))
-                    self._early.pop((head.stream_id, head.sequence), None)
-                    if head.event_type == QuarantineEvent.event_type:
-                        special.append(
-                            record_from(message, decode(value, event_type=event_type), undecodable)
-                        )
+                    if head.event_type in CONTROL_TYPES:
+                        self._early.pop((head.stream_id, head.sequence), None)
+                        if head.event_type == QuarantineEvent.event_type:
+                            found = decode(value, event_type=event_type)
+                            special.append(record_from(message, found, undecodable))
             except DecodingError as error:
                 self._refuse(entries, message, error)
                 entries = []
         self._feed(entries)
         for record in special:
             self._heed(record)
-
-    def _in_time(self, message: ClientMessage) -> bool:
-        timestamp = timestamp_of(message)
-        return timestamp < 0 or (
-            (self._since_ms is None or timestamp >= self._since_ms)
-            and (self._until_ms is None or timestamp < self._until_ms)
-        )
 
     def _feed(self, entries: list[Entry[Record]]) -> None:
         if not self._judge:  # nothing is waited for, and so the order of equal timestamps is made here

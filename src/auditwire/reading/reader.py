@@ -7,7 +7,6 @@ that may only describe and read the topics can use it. Any number of readers can
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -147,7 +146,7 @@ class Reader:
         self._on_gap = on_gap
         self._on_duplicate = on_duplicate
         self._event_types = event_types(prefix, topics, kinds)
-        self._stop = threading.Event()
+        self._stopped = False
         self._closed = False
         position = None if start is None else Position.parse("start", start)
         self._partitions = Partitions(
@@ -192,7 +191,7 @@ class Reader:
     @property
     def finished(self) -> bool:
         """True when nothing more will come: every partition is read to its end, or ``stop`` was called."""
-        return self._stop.is_set() or self._closed or (not self._ready and self._flow.finished)
+        return self._stopped or self._closed or (not self._ready and self._flow.finished)
 
     @property
     def duplicates(self) -> int:
@@ -231,9 +230,9 @@ class Reader:
 
     def __iter__(self) -> Iterator[Record]:
         """Yield the records; as ``next`` on the reader itself, and faster."""
-        ready, stop = self._ready, self._stop
+        ready = self._ready
         while True:
-            while ready and not stop.is_set():
+            while ready and not self._stopped:
                 item = ready.popleft()
                 if type(item) is not Record or item.late:
                     item = self._told(item)
@@ -274,7 +273,7 @@ class Reader:
 
     def stop(self) -> None:
         """End the iteration within a second; for any thread or signal handler."""
-        self._stop.set()
+        self._stopped = True
 
     def close(self) -> None:
         """Close the connection. A second call does nothing."""
