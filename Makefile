@@ -12,10 +12,10 @@ ARGS ?=
 MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos soak fuzz check docs format clean
+.PHONY: help demo test chaos soak fuzz bench-read check docs format clean
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-8s %s\n", $$1, $$2 }'
+	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
 demo: $(VENV)/.cli ## a small agent, its events on a broker, and the proof that none is missing (ARGS="--help")
 	@$(BIN)/auditwire demo $(ARGS)
@@ -43,6 +43,9 @@ fuzz: $(VENV)/.fuzz ## values that a machine makes up, for the decoder (MINUTES=
 	@mkdir -p .cache/fuzz .cache/found
 	@PYTHONPATH=tests $(BIN)/python tests/fuzz/fuzz_wire.py -max_total_time=$$(($(MINUTES) * 60)) \
 		-artifact_prefix=.cache/found/ $(ARGS) .cache/fuzz tests/fuzz/corpus
+
+bench-read: $(VENV)/.dev ## reading back beside a plain consumer, in one run (ARGS="--records 5000000")
+	@$(BIN)/python -m benchmarks.reading $(ARGS)
 
 check: $(VENV)/.dev ## lint, format, types, order of imports
 	@$(BIN)/ruff check
