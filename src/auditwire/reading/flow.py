@@ -145,6 +145,7 @@ class Flow:
         self._clock = 0.0  # seconds during which the partitions were at their ends
         self._ticked = self._looked = self._heard = time.monotonic()
         self._caught_up = self._caught_up_now = False
+        self._open_new()
 
     @property
     def finished(self) -> bool:
@@ -215,11 +216,11 @@ class Flow:
 
     def _fetch(self, wait: float) -> None:
         partitions, merge = self._partitions, self._merge
-        if len(self._open) != len(partitions.starts):
-            self._open_new()
         event_types = self._event_types
-        ceiling = int(time.time() * 1_000) + _AHEAD_MS
         runs = partitions.fetch_runs(wait)
+        if len(self._open) != len(partitions.starts):  # it may have found new ones
+            self._open_new()
+        ceiling = int(time.time() * 1_000) + _AHEAD_MS
         for place, run in runs:
             if place in self._left:
                 run = self._without_handed_out(place, run)  # noqa: PLW2901 - what is left of it
@@ -234,8 +235,6 @@ class Flow:
             if self._judge and event_types[place[0]] in CONTROL_TYPES:
                 self._look_into(place, run)
             merge.add(place, run, stamps)
-        if len(self._open) != len(partitions.starts):
-            self._open_new()
         if runs:
             self._heard = time.monotonic()
         self._balance()

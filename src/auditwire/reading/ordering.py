@@ -61,7 +61,7 @@ class Merge(Generic[K, M]):
         self._size = size
         self._sources: dict[K, _Source[M]] = {}
         self._bytes = 0  # of what is not due
-        self._due: list[M] = []  # the next one last
+        self._due: list[M] = []
         self._due_stamps: list[int] = []
         self._due_bytes = 0
 
@@ -130,13 +130,11 @@ class Merge(Generic[K, M]):
             self._merge(min([s.top for s in self._sources.values() if not s.at_end], default=_ALWAYS))
         if not self._due:
             return [], []
-        taken, stamps = self._due[-limit:], self._due_stamps[-limit:]
-        taken.reverse()
-        stamps.reverse()
+        taken, stamps = self._due[:limit], self._due_stamps[:limit]
         self.reached = max(self.reached, stamps[-1])
         self._due_bytes -= self._due_bytes * len(taken) // len(self._due)
         self.count -= len(taken)
-        del self._due[-limit:], self._due_stamps[-limit:]
+        del self._due[:limit], self._due_stamps[:limit]
         return taken, stamps
 
     def release(self) -> None:
@@ -172,9 +170,7 @@ class Merge(Generic[K, M]):
                 items += source.items[:count]
                 self._due_bytes += self._leave(source, count)
                 del source.stamps[:count], source.items[:count]
-        # the next one comes last; of equal ones that of the first source comes first: sorted() keeps order
         order = sorted(range(len(stamps)), key=stamps.__getitem__)
-        order.reverse()
         self._due = list(map(items.__getitem__, order))
         self._due_stamps = list(map(stamps.__getitem__, order))
 
