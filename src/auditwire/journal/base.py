@@ -232,5 +232,9 @@ class Journal(Protocol):
         """Those of them that have no number yet."""
 
     @property
+    def oldest_us(self) -> int | None:
+        """Microseconds since the epoch, the event time of the first of those; None when there is none."""
+
+    @property
     def pending_bytes(self) -> int:
         """Bytes that are accepted and not released, as the bound counts them."""

@@ -115,6 +115,11 @@ class Control:
     def _append(self, event: AuditEvent, *, frees: bool) -> int | None:
         if self.sealed_at is not None:
             return None
+        before = self._journal.oldest_us
+        if before is not None and before < event.timestamp_us:
+            # it gets its number before events that were accepted earlier: a reader puts records in the order
+            # of their times first, and would have to hold back all that follows a later one
+            event.timestamp_us = before
         draft = self._drafter.draft(event)
         with self._budget.overdrawn() if frees and self._budget is not None else nullcontext():
             sequence = self._journal.append_control(draft)

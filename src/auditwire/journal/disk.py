@@ -237,6 +237,10 @@ class DiskJournal:
         return 0  # a record has its number as soon as it is accepted
 
     @property
+    def oldest_us(self) -> int | None:
+        return None
+
+    @property
     def pending_bytes(self) -> int:
         return max(0, self._writer.written - self._released)
 

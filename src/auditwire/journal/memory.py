@@ -158,6 +158,18 @@ class MemoryJournal:
         return max(0, len(self._inbox) - len(self._marks))
 
     @property
+    def oldest_us(self) -> int | None:
+        inbox = self._inbox
+        for place in range(len(inbox)):  # by index: an iterator fails when another thread appends
+            try:
+                item = inbox[place]
+            except IndexError:  # a late append took its draft back
+                return None
+            if isinstance(item, Draft):
+                return item.timestamp_us
+        return None
+
+    @property
     def pending_bytes(self) -> int:
         return max(0, self._in - self._out)
 

@@ -10,6 +10,7 @@ settings   its properties
 partitions partitions that are assigned and read within bounds
 membership partitions that a consumer group assigns
 ordering   messages of all partitions by their timestamps
+lookahead  messages that are waited for before their time
 sequencing records of each stream by their numbers
 flow       from messages to records in order
 position   where a reader is, to go on later

@@ -14,19 +14,19 @@ of its value and 1 KiB for the rest (key, headers, Python's objects). When the m
 what the sequencer leaves, the partitions that have more waiting than their share are paused, and resumed at
 half of it: the client throws away what it has fetched of a partition that is paused, so this must not happen
 often. Never paused is a partition that the others wait for: it has nothing waiting. When the sequencer has
-more than half and everything is full, first the order by time gives way, and all that was fetched is put in
-order by numbers alone; then what has been waited for longest is given up.
+more than half, what it waits for is taken out of the merge before its time; and when everything is full
+then, what has been waited for longest is given up.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from auditwire.errors import DecodingError
-from auditwire.events import ALL_TYPES, CONTROL_TYPES, CheckpointEvent, QuarantineEvent
+from auditwire.events import CheckpointEvent, QuarantineEvent
+from auditwire.reading.lookahead import Lookahead
 from auditwire.reading.ordering import Merge
 from auditwire.reading.position import Position
 from auditwire.reading.record import Gap, Record, record_from
@@ -53,7 +53,7 @@ _OVERHEAD = 1_024  # bytes that a waiting message costs beside its value
 _AHEAD_MS = 3_600_000  # how far a timestamp may lie ahead of this machine's clock before it is not believed
 _SETTLE_MS = int(SETTLE * 1_000)
 _CLOSE = "close"
-_CONTROL = frozenset(ALL_TYPES[name] for name in CONTROL_TYPES)
+_SPEAKS = frozenset((CheckpointEvent, QuarantineEvent))  # of its stream's numbers
 
 
 class Refused(Aside):
@@ -132,7 +132,7 @@ class Flow:
             self._sequencer.restore(position.streams, position.forgotten)
         self._merge: Merge[Place, ClientMessage] = Merge(_message_size)
         self._open: set[Place] = set()
-        self._early: dict[tuple[str, int], tuple[Place, ClientMessage]] = {}  # control records in the merge
+        self._lookahead = Lookahead(event_types)
         # partitions whose oldest messages are gone: before their first one nothing can be told missing
         kept = {} if position is None else position.starts
         starts, log_starts = partitions.starts, partitions.log_starts
@@ -165,7 +165,7 @@ class Flow:
     @property
     def waiting(self) -> int:
         """Messages that were fetched and not handed out."""
-        return self._merge.count + len(self._sequencer.held) + len(self.ready)
+        return self._merge.count - self._lookahead.taken + len(self._sequencer.held) + len(self.ready)
 
     def advance(self, wait: float) -> None:
         """Make ready what comes next, if anything comes within some seconds.
@@ -181,8 +181,7 @@ class Flow:
             self._fetch(wait)
             batch, stamps = self._merge.take(_CHUNK)
         if batch:
-            self._read(batch, stamps)
-            self._take_early()
+            self._read(*self._lookahead.come(batch, stamps))
             self._relieve()
         self._tick()
         if self._partitions.finished and not self._merge.count:
@@ -196,7 +195,8 @@ class Flow:
             pending[place].update(offset for offset in left if offset >= offsets[place])
             offsets[place] = max(offsets[place], frontier)
         for message in self._merge.waiting():
-            pending[message.topic(), message.partition()].add(message.offset())
+            if not self._lookahead.was_taken(message):
+                pending[message.topic(), message.partition()].add(message.offset())
         for item in (*self._sequencer.held, *self.ready):
             if isinstance(item, Refused):
                 message = item.message
@@ -216,7 +216,6 @@ class Flow:
 
     def _fetch(self, wait: float) -> None:
         partitions, merge = self._partitions, self._merge
-        event_types = self._event_types
         runs = partitions.fetch_runs(wait)
         if len(self._open) != len(partitions.starts):  # it may have found new ones
             self._open_new()
@@ -232,8 +231,8 @@ class Flow:
             if place in self._cut:
                 self._cut.discard(place)
                 self._sequencer.floor = max(self._sequencer.floor, stamps[0] + _SETTLE_MS)
-            if self._judge and event_types[place[0]] in CONTROL_TYPES:
-                self._look_into(place, run)
+            if self._lookahead.active:
+                self._lookahead.note(run)
             merge.add(place, run, stamps)
         if runs:
             self._heard = time.monotonic()
@@ -253,28 +252,6 @@ class Flow:
         if run[-1].offset() >= frontier:
             del self._left[place]
         return [message for message in run if message.offset() >= frontier or message.offset() in left]
-
-    def _look_into(self, place: Place, run: list[ClientMessage]) -> None:
-        """Note the numbers of control records.
-
-        A journal in memory numbers them when it sends and not when it takes events in: behind a backlog, a
-        control record is younger than the events that follow it, by hours perhaps. So it is not left to come
-        by its timestamp when a stream waits for it.
-        """
-        for message in run:
-            with suppress(DecodingError):  # is refused in its turn
-                head = envelope(message.value(), event_type=self._event_types[place[0]])
-                self._early[head.stream_id, head.sequence] = place, message
-
-    def _take_early(self) -> None:
-        """Put control records in order that streams wait for."""
-        early, awaits = self._early, self._sequencer.awaits
-        while early and self._sequencer.waiting:
-            found = [number for number in early if awaits(*number)]
-            taken = [m for p, m in map(early.pop, found) if self._merge.remove(p, m)]
-            if not taken:
-                return
-            self._read(taken, [message.timestamp()[1] for message in taken])
 
     def _balance(self) -> None:
         """Find out who holds up whom, and pause partitions that are far ahead, or resume them."""
@@ -301,15 +278,20 @@ class Flow:
         self._paused -= near
 
     def _relieve(self) -> None:
-        """When the memory is full, let the order by time go; and if that is no help, what is missing."""
-        merge, sequencer = self._merge, self._sequencer
-        full = self._memory * 7 // 8  # partitions are paused by then
-        if sequencer.bytes <= self._memory // 2 or merge.bytes + sequencer.bytes < full or merge.due:
-            return
-        if merge.count:
-            merge.release()
-        else:
-            sequencer.shrink(self._memory * 3 // 8)
+        """When much is held, take what is waited for before its time; without room left, give it up."""
+        sequencer, lookahead = self._sequencer, self._lookahead
+        if not lookahead.active:
+            if sequencer.bytes <= self._memory // 2:
+                return
+            lookahead.begin(self._merge.waiting())
+        while taken := lookahead.take(sequencer.awaited()):
+            self._read(taken, [message.timestamp()[1] for message in taken])
+        if sequencer.bytes <= self._memory // 4:
+            lookahead.end()
+        elif sequencer.bytes > self._memory // 2:
+            full = self._memory * 7 // 8  # partitions are paused by then
+            if self._merge.bytes + sequencer.bytes >= full:
+                sequencer.shrink(self._memory * 3 // 8)
 
     # -- decoding -------------------------------------------------------------------------------------------
 
@@ -333,7 +315,7 @@ class Flow:
                 continue
             record = record_from(message, found, undecodable)
             entries.append((found.stream_id, found.sequence, record, stamp))
-            if type(record.event) in _CONTROL:
+            if type(record.event) in _SPEAKS:
                 special.append(record)
         self._feed(entries)
         for record in special:
@@ -363,15 +345,13 @@ class Flow:
                     found = decode(value, event_type=event_type)
                     record = record_from(message, found, undecodable)
                     entries.append((found.stream_id, found.sequence, record, stamp))
-                    if type(record.event) in _CONTROL:
+                    if type(record.event) in _SPEAKS:
                         special.append(record)
                 elif judge:
                     entries.append((head.stream_id, head.sequence, None, stamp))
-                    if head.event_type in CONTROL_TYPES:
-                        self._early.pop((head.stream_id, head.sequence), None)
-                        if head.event_type == QuarantineEvent.event_type:
-                            found = decode(value, event_type=event_type)
-                            special.append(record_from(message, found, undecodable))
+                    if head.event_type == QuarantineEvent.event_type:
+                        found = decode(value, event_type=event_type)
+                        special.append(record_from(message, found, undecodable))
             except DecodingError as error:
                 self._refuse(entries, message, error)
                 entries = []
@@ -382,6 +362,8 @@ class Flow:
     def _feed(self, entries: list[Entry[Record]]) -> None:
         if not self._judge:  # nothing is waited for, and so the order of equal timestamps is made here
             entries.sort(key=_by_time)
+        elif self._lookahead.active:
+            self._lookahead.forget(entry[:2] for entry in entries)
         self._sequencer.feed(entries, self._clock)
 
     def _refuse(
@@ -396,7 +378,6 @@ class Flow:
     def _heed(self, record: Record) -> None:
         """What a record says of its stream's numbers."""
         event = record.event
-        self._early.pop((record.stream_id, record.sequence), None)
         if isinstance(event, CheckpointEvent):
             if event.reason == _CLOSE:
                 self._sequencer.closing(record.stream_id, record.sequence)

@@ -71,11 +71,6 @@ class Merge(Generic[K, M]):
         return self._bytes + self._due_bytes
 
     @property
-    def due(self) -> bool:
-        """Whether something is left of what was found to be due; more may be."""
-        return bool(self._due)
-
-    @property
     def blocking(self) -> list[K]:
         """The sources that hold up the others."""
         return [name for name, source in self._sources.items() if not (source.items or source.at_end)]
@@ -136,22 +131,6 @@ class Merge(Generic[K, M]):
         self.count -= len(taken)
         del self._due[:limit], self._due_stamps[:limit]
         return taken, stamps
-
-    def release(self) -> None:
-        """Make everything due that is in here, whatever else may come."""
-        if not self._due:
-            self._merge(_ALWAYS)
-
-    def remove(self, name: K, item: M) -> bool:
-        """Take an item out of turn; False when it is due, or not in here."""
-        source = self._sources[name]
-        if item not in source.items:
-            return False
-        index = source.items.index(item)
-        self._leave(source, 1)
-        del source.items[index], source.stamps[index]
-        self.count -= 1
-        return True
 
     def waiting(self) -> Iterator[M]:
         """All items in it, in no order."""

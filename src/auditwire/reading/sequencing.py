@@ -205,10 +205,10 @@ class Sequencer(Generic[R]):
         """Streams that wait for a number."""
         return len(self._waiting)
 
-    def awaits(self, stream_id: str, sequence: int) -> bool:
-        """Whether this very number is what a stream waits for."""
-        stream = self._streams.get(stream_id)
-        return stream is not None and stream.next == sequence and stream_id in self._waiting
+    def awaited(self) -> list[tuple[str, int]]:
+        """The streams that wait, each with the number that it waits for."""
+        found = ((stream_id, self._streams[stream_id].next) for stream_id in self._waiting)
+        return [(stream_id, number) for stream_id, number in found if number != _OPENING]
 
     def feed(self, batch: Iterable[Entry[R]], clock: float) -> None:
         """Take records.

@@ -64,6 +64,25 @@ def test_checkpoints_list_what_was_digested_and_say_how_far() -> None:
     assert stream.control.written == 2
 
 
+def test_a_control_record_is_not_younger_than_what_is_numbered_after_it() -> None:
+    """Readers put records in the order of their times before that of their numbers."""
+    stream = Stream()
+    stream.step(0.0)
+    stream.step(0.0, ErrorEvent(timestamp_us=4_000_000), ErrorEvent(timestamp_us=5_000_000))
+    stream.step(CHECKPOINT_SECONDS, ErrorEvent(timestamp_us=6_000_000), ErrorEvent(timestamp_us=7_000_000))
+    stream.step(2 * CHECKPOINT_SECONDS, ErrorEvent(timestamp_us=1 << 60))
+    assert [e.event_type for e in stream.events()[3:]] == [
+        "checkpoint",
+        "error",
+        "error",
+        "checkpoint",
+        "error",
+    ]
+    times = [e.timestamp_us for e in stream.events()]
+    assert times[3] == times[4] == 6_000_000
+    assert times[0] < times[6] < times[7], "the machine's time, where nothing older waits"
+
+
 def test_losses_are_written_by_reason_and_once_in_a_while() -> None:
     stream = Stream()
     stream.step(0.0)

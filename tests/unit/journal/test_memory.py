@@ -80,6 +80,19 @@ def test_marks_are_no_records() -> None:
     assert journal.barriers() == marks[1:]
 
 
+def test_the_oldest_that_waits_is_told_by_its_time_behind_any_marks() -> None:
+    journal = MemoryJournal()
+    journal.barrier()
+    assert journal.oldest_us is None
+    journal.append(draft("a"))
+    journal.append(draft("b")._replace(timestamp_us=2))
+    oldest = []
+    for _ in range(3):
+        oldest.append(journal.oldest_us)
+        journal.take(1)
+    assert oldest == [1, 2, None]
+
+
 def test_a_mark_that_nobody_waits_for_is_withdrawn() -> None:
     journal = MemoryJournal()
     mark = journal.barrier()

@@ -90,26 +90,6 @@ def test_an_item_without_timestamp_has_that_of_the_newest_before_it() -> None:
     assert [item[:2] for item in taken(merge)] == [("a", 0), ("a", 1), ("b", 0), ("a", 2), ("b", 1)]
 
 
-def test_an_item_can_be_taken_out_of_turn_unless_it_is_due_already() -> None:
-    merge = merge_of(a=[1, 8, 9], b=[])
-    assert merge.remove("a", ("a", 1, 8))
-    assert not merge.remove("a", ("a", 1, 8))
-    assert (merge.count, merge.ahead) == (2, {"a": 20})
-    merge.at_end("b")
-    assert stamps_of(taken(merge, 1)) == [1]
-    assert not merge.remove("a", ("a", 2, 9)), "is due: it comes by itself"
-    assert stamps_of(taken(merge)) == [9]
-    assert merge.bytes == 0
-
-
-def test_all_can_be_released_at_once() -> None:
-    merge = merge_of(a=[1, 8], b=[], c=[4])
-    merge.release()
-    merge.release()
-    assert sorted(stamps_of([*merge.waiting()])) == [1, 4, 8]
-    assert stamps_of(taken(merge)) == [1, 4, 8]
-
-
 @pytest.mark.parametrize("limit", [1, 2, 100])
 @given(data=st.data())
 def test_everything_comes_once_and_rising_sources_give_a_rising_whole(

@@ -124,10 +124,8 @@ def test_a_timestamp_in_the_far_future_holds_nobody_up(topics: Topics) -> None:
         assert reader.gaps == 0
 
 
-def test_a_control_record_that_is_younger_than_what_follows_it_is_taken_when_its_number_is_due(
-    topics: Topics,
-) -> None:
-    """A journal in memory numbers a checkpoint when it sends it, and events behind it are older."""
+def delivered_late(topics: Topics) -> StreamBuilder:
+    """A stream whose checkpoints came to the broker an hour after what follows them."""
     stream = StreamBuilder()
     for _ in range(30):
         stream.turns(20).checkpoint()
@@ -139,12 +137,32 @@ def test_a_control_record_that_is_younger_than_what_follows_it_is_taken_when_its
             for r in stream.records
         )
     )
-    for options in ({}, {"session_id": "s1"}):
-        with topics.reader(memory=150_000, **options) as reader:
-            records = list(reader)
-            assert (reader.gaps, reader.late) == (0, 0)
-        expected = [r.sequence for r in stream.records if not options or r.event.session_id == "s1"]
-        assert sequences(records) == expected
+    return stream
+
+
+@pytest.mark.parametrize("options", [{}, {"session_id": "s1"}])
+def test_a_record_that_was_delivered_late_is_taken_before_its_time_when_its_number_is_due(
+    topics: Topics, options: dict[str, Any]
+) -> None:
+    stream = delivered_late(topics)
+    with topics.reader(memory=150_000, **options) as reader:
+        records = list(reader)
+        assert (reader.gaps, reader.late, reader.duplicates) == (0, 0, 0)
+    expected = [r.sequence for r in stream.records if not options or r.event.session_id == "s1"]
+    assert sequences(records) == expected
+
+
+def test_what_was_taken_before_its_time_comes_once_for_a_reader_that_goes_on(topics: Topics) -> None:
+    stream = delivered_late(topics)
+    came: list[int] = []
+    position, taken = None, 0
+    while len(came) < len(stream.records):
+        with topics.reader(memory=150_000, start=position) as reader:
+            came += sequences([record for _, record in zip(range(100), reader, strict=False)])
+            position = reader.position
+            taken += reader._flow._lookahead.taken
+    assert came == [record.sequence for record in stream.records]
+    assert taken, "a reader has ended in between"
 
 
 # -- memory -------------------------------------------------------------------------------------------------

@@ -60,11 +60,11 @@ def ready(of: Sequencer[Item]) -> list[Any]:
 def test_what_comes_too_early_is_held_until_its_number_is_due() -> None:
     s = sequencer()
     feed(s, 2, 1)
-    assert (ready(s), s.waiting, s.awaits("s", 0)) == ([], 1, True)
+    assert (ready(s), s.waiting, s.awaited()) == ([], 1, [("s", 0)])
     assert s.bytes == 2 * (1_000 + sequencing._HELD_BYTES)
     feed(s, 0, 3)
     assert ready(s) == ["s0", "s1", "s2", "s3"]
-    assert (s.waiting, s.bytes, s.awaits("s", 4)) == (0, 0, False)
+    assert (s.waiting, s.bytes, s.awaited()) == (0, 0, [])
 
 
 def test_streams_do_not_wait_for_each_other() -> None:
