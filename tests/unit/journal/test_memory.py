@@ -86,7 +86,7 @@ def test_the_oldest_that_waits_is_told_by_its_time_behind_any_marks() -> None:
     assert journal.oldest_us is None
     journal.append(draft("a"))
     journal.append(draft("b")._replace(timestamp_us=2))
-    oldest = []
+    oldest: list[int | None] = []
     for _ in range(3):
         oldest.append(journal.oldest_us)
         journal.take(1)
