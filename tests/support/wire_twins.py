@@ -18,6 +18,7 @@ from auditwire.wire import (
     split,
 )
 from auditwire.wire.codegen import REFUSALS, readers_of
+from auditwire.wire.decoded import Misplaced
 from auditwire.wire.framing import HEADER_BYTES
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def checked(value: bytes, event_type: str | None = None) -> Decoded | DecodingEr
         assert _told(short) == _told(alone)
         readers = readers_of(schema)
         for of_generated, expected in (
-            (generated(readers.decode, value), whole),
+            (generated(readers.decode, value), _outcome(lambda: decode(value))),
             (generated(readers.envelope, value), short),
         ):
             assert of_generated is None or _told(of_generated) == _told(expected)
@@ -96,7 +97,12 @@ def generated(read: Generated[_Read], value: bytes) -> _Read | None:
 
 
 def reference(value: bytes, event_type: str | None = None) -> Decoded:
-    """What the interpreter alone makes of the value."""
+    """What the interpreter alone makes of the value, on a topic of that type."""
+    found = _interpreted(value)
+    return found if event_type in (None, found.event.event_type) else Misplaced.of(found)
+
+
+def _interpreted(value: bytes) -> Decoded:
     framing, named, _ = split(value)
     if isinstance(named, bytes):
         schema = schema_by_fingerprint(named)
@@ -112,9 +118,6 @@ def reference(value: bytes, event_type: str | None = None) -> Decoded:
         raise DecodingError(e.reason, f"no event of auditwire: {e}") from e
     if stated not in ALL_TYPES:
         raise DecodingError("foreign", f"no event of auditwire: its second field is {stated[:64]!r}")
-    if event_type not in (None, stated):
-        message = f"the record is of type {stated}, the topic of type {str(event_type)[:64]}"
-        raise DecodingError("malformed", message)
     outcomes = [
         _outcome(partial(interpreter.read, schema, value, 5, framing)) for schema in schema_versions(stated)
     ]

@@ -76,6 +76,7 @@ class GroupReader:
 
     Attributes:
         undecodable: Messages that could not be decoded, counted by the error's ``reason``.
+        misplaced: Records that lie on the topic of another event type and were handed out all the same.
 
     Raises:
         ConfigurationError: A setting contradicts what the reader promises, or librdkafka refuses it.
@@ -105,6 +106,7 @@ class GroupReader:
         from auditwire.reading.membership import Membership  # noqa: PLC0415
 
         self.undecodable: Counter[str] = Counter()
+        self.misplaced = 0
         kinds = known_types(types)
         self._wanted = Wanted(
             types=kinds,
@@ -227,6 +229,7 @@ class GroupReader:
             wanted.everything or wanted.matches(found.event.event_type, found.stream_id, found.event)
         ):
             self._current = message
+            self.misplaced += found.misplaced
             return record_from(message, found, self.undecodable)
         self._membership.done(message)
         return None

@@ -89,6 +89,8 @@ class Reader:
         duplicates: Records that were dropped because their stream's number was handed out before.
         gaps: Gaps that were reported.
         late: Records that came after their gap was reported.
+        misplaced: Records that lie on the topic of another event type and were handed out all the same. No
+            sender of ours puts them there; ``auditwire verify`` calls it a fault.
 
     Raises:
         ConfigurationError: A setting contradicts what the reader promises, or librdkafka refuses it.
@@ -130,7 +132,7 @@ class Reader:
         from auditwire.reading.partitions import Partitions  # noqa: PLC0415
 
         self.undecodable: Counter[str] = Counter()
-        self.gaps = self.late = 0
+        self.gaps = self.late = self.misplaced = 0
         since_ms, until_ms = milliseconds("since", since), milliseconds("until", until)
         kinds = known_types(types)
         wanted = Wanted(
@@ -234,7 +236,7 @@ class Reader:
         while True:
             while ready and not self._stopped:
                 item = ready.popleft()
-                if type(item) is not Record or item.late:
+                if type(item) is not Record or item.late or item.misplaced:
                     item = self._told(item)
                     if item is None:
                         continue
@@ -299,6 +301,7 @@ class Reader:
         """The record, if it is one; of anything else the caller is told."""
         if isinstance(item, Record):
             self.late += item.late
+            self.misplaced += item.misplaced
             return item
         if isinstance(item, Gap):
             self.gaps += 1

@@ -135,6 +135,8 @@ class Record:
         body: The Avro body without framing.
         value: The message's value, framing included; empty in a record that no reader made.
         late: True when a reader that keeps the order had given it up, or begun behind it, before it came.
+        misplaced: True when it lies on the topic of another event type than its own. No sender of ours puts
+            it there.
     """
 
     event: AuditEvent
@@ -152,6 +154,7 @@ class Record:
     body: bytes
     value: bytes = b""
     late: bool = False
+    misplaced: bool = False
     _message: ClientMessage = field(init=False, repr=False, compare=False)
     _undecodable: Counter[str] = field(init=False, repr=False, compare=False)
 
@@ -198,6 +201,7 @@ class Record:
             "fingerprint": self.fingerprint.hex(),
             "framing": self.framing,
             "late": self.late,
+            "misplaced": self.misplaced,
         }
 
 
@@ -233,6 +237,7 @@ def record_from(message: ClientMessage, found: Decoded, undecodable: Counter[str
     record.framing = found.framing
     record.fingerprint = found.fingerprint
     record.late = False
+    record.misplaced = found.misplaced
     record._message = message  # noqa: SLF001 - its constructor, without 13 keywords for each record
     record._undecodable = undecodable  # noqa: SLF001
     return record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -111,7 +112,7 @@ def known_types(types: str | Iterable[str] | None) -> frozenset[str] | None:
 def event_types(
     prefix: str, topics: Mapping[str, str] | Iterable[str] | None, types: frozenset[str] | None
 ) -> dict[str, str | None]:
-    """The topics to read, each with the type of its events where the name tells it.
+    """The topics to read, each with its events' type; None where the name tells none, or there are several.
 
     Raises:
         ConfigurationError: No topic is named, or a type is none.
@@ -126,7 +127,9 @@ def event_types(
     unknown = sorted(renamed.keys() - ALL_TYPES.keys())
     if unknown:
         raise ConfigurationError("topics", f"{', '.join(unknown)} is no event type")
-    return {renamed.get(name) or topic_name(prefix, name): name for name in sorted(chosen)}
+    topic_of = {name: renamed.get(name) or topic_name(prefix, name) for name in ALL_TYPES}
+    sharing = Counter(topic_of.values())
+    return {topic_of[name]: name if sharing[topic_of[name]] == 1 else None for name in sorted(chosen)}
 
 
 def _known(event_type: str | None) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from auditwire.wire.framing import HEADER_BYTES
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from auditwire.events import AuditEvent
     from auditwire.wire.framing import Framing
 
-__all__ = ["Decoded", "Envelope"]
+__all__ = ["Decoded", "Envelope", "Misplaced"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,9 +51,33 @@ class Decoded(_Read):
         value: The value that it was read from, framing included.
         framing: ``single-object`` or ``confluent``.
         fingerprint: CRC-64-AVRO of the schema that it was read with, 8 bytes, little-endian.
+        misplaced: True when the topic is said to be of another event type.
     """
 
     event: AuditEvent
+    misplaced: ClassVar[bool] = False
+
+
+class Misplaced(Decoded):
+    """What a value held that lies on the topic of another event type.
+
+    A class of its own, so that nothing is asked or stored for the millions that lie where they belong.
+    """
+
+    __slots__ = ()
+    misplaced: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, found: Decoded) -> Misplaced:
+        """The same, misplaced."""
+        return cls(
+            event=found.event,
+            stream_id=found.stream_id,
+            sequence=found.sequence,
+            value=found.value,
+            framing=found.framing,
+            fingerprint=found.fingerprint,
+        )
 
 
 @dataclass(slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from auditwire.errors import DecodingError
 from auditwire.events import ALL_TYPES
 from auditwire.wire import interpreter
 from auditwire.wire.codegen import REFUSALS, Generated, readers_of
-from auditwire.wire.decoded import Decoded, Envelope
+from auditwire.wire.decoded import Decoded, Envelope, Misplaced
 from auditwire.wire.framing import HEADER_BYTES, MAX_VALUE, split
 from auditwire.wire.interpreter import read_string
 from auditwire.wire.schemas import Schema, schema_by_fingerprint, schema_versions
@@ -25,8 +25,11 @@ __all__ = ["decode", "envelope"]
 _SINGLE_OBJECT = HEADER_BYTES["single-object"]
 _CONFLUENT = HEADER_BYTES["confluent"]
 
-# The ten bytes of a single-object header -> the reader generated for its schema; filled with what was met.
-_decoders: dict[bytes, Generated[Decoded]] = {}
+# The ten bytes of a single-object header -> the reader generated for its schema; filled with what was met. Of
+# decoders one dictionary for each type that a topic may have, with that type's schemas alone: a record of
+# another type is then met where all that is unusual is met, and the usual ones pay nothing for it.
+_decoders: dict[str | None, dict[bytes, Generated[Decoded]]] = {}
+_of_no_type: dict[bytes, Generated[Decoded]] = {}  # stays empty
 _envelopes: dict[bytes, Generated[Envelope]] = {}
 
 
@@ -35,9 +38,10 @@ def decode(value: bytes | None, *, event_type: str | None = None) -> Decoded:
 
     Args:
         value: The value; None is a tombstone.
-        event_type: What the topic says. Single-object encoding names the schema, and this is not looked at.
-            The Confluent wire format names it by a number that only the registry knows: the body says its
-            type (the second field of every record), and this must be the same. None compares nothing.
+        event_type: The type that the topic is of; None: of any. A record of another type is read all the
+            same, and is ``misplaced``. Single-object encoding names the schema. The Confluent wire format
+            names it by a number that only the registry knows: the body says its type (the second field of
+            every record), and this one is tried first.
 
     Raises:
         DecodingError: With the ``reason``: ``tombstone``, ``foreign``, ``oversized`` (above 16 MiB, or the
@@ -46,7 +50,7 @@ def decode(value: bytes | None, *, event_type: str | None = None) -> Decoded:
         SchemaError: The schemas are missing from the installation.
     """
     if value is not None and len(value) <= MAX_VALUE:
-        read = _decoders.get(value[:_SINGLE_OBJECT])
+        read = _decoders.get(event_type, _of_no_type).get(value[:_SINGLE_OBJECT])
         if read is not None:
             try:
                 found = read(value, _SINGLE_OBJECT, "single-object")
@@ -56,8 +60,10 @@ def decode(value: bytes | None, *, event_type: str | None = None) -> Decoded:
                 return found
     value, schema = _opened(value)
     if schema is None:
-        return _decode_unnamed(value, event_type)
-    return interpreter.read(schema, value, _SINGLE_OBJECT, "single-object")
+        found = _decode_unnamed(value, event_type)
+    else:
+        found = interpreter.read(schema, value, _SINGLE_OBJECT, "single-object")
+    return found if event_type in (None, found.event.event_type) else Misplaced.of(found)
 
 
 def envelope(value: bytes | None, *, event_type: str | None = None) -> Envelope:
@@ -70,7 +76,7 @@ def envelope(value: bytes | None, *, event_type: str | None = None) -> Envelope:
 
     Args:
         value: The value; None is a tombstone.
-        event_type: As in :func:`decode`.
+        event_type: As in :func:`decode`; that it is another one is not told.
 
     Raises:
         DecodingError: As :func:`decode`.
@@ -108,7 +114,9 @@ def _opened(value: bytes | None) -> tuple[bytes, Schema | None]:
             "another program",
         )
     header, readers = value[:_SINGLE_OBJECT], readers_of(schema)
-    _decoders[header], _envelopes[header] = readers.decode, readers.envelope
+    for event_type in (None, schema.event_type):
+        _decoders.setdefault(event_type, {})[header] = readers.decode
+    _envelopes[header] = readers.envelope
     return value, schema
 
 
@@ -124,8 +132,6 @@ def _decode_unnamed(value: bytes, hint: str | None) -> Decoded:
         raise DecodingError(e.reason, f"no event of auditwire: {e}") from e
     if event_type not in ALL_TYPES:
         raise DecodingError("foreign", f"no event of auditwire: its second field is {event_type[:64]!r}")
-    if hint is not None and hint != event_type:
-        raise DecodingError("malformed", f"the record is of type {event_type}, the topic of type {hint[:64]}")
     current, *earlier = schema_versions(event_type)
     try:
         return _decode_confluent(current, value)

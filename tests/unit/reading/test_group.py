@@ -12,7 +12,10 @@ from faulty_cluster import FETCH, FIND_COORDINATOR, FaultyCluster, faulty_cluste
 from mock_topics import QUICK, QUIET, SOON, Topics, value_of
 
 from auditwire.errors import BrokerError, ConfigurationError, DecodingError
+from auditwire.events import TurnEndEvent
 from auditwire.reading import GroupReader, Message
+from auditwire.wire import frame_confluent, frame_single_object
+from support.stream_builder import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,6 +115,22 @@ def test_what_the_filters_leave_out_and_what_is_no_record_counts_as_processed(to
         (4, "tombstone"),
     ]
     assert committed(topics) == 5
+
+
+def test_a_record_on_the_topic_of_another_type_is_handed_out_as_what_it_is_and_counted(
+    topics: Topics,
+) -> None:
+    moved = record_of(TurnEndEvent(session_id="s1"), 0)
+    values = frame_confluent(7, moved.body), frame_single_object(moved.fingerprint, moved.body), value_of(1)
+    topics.produce("turn_start", *values)
+    seen: list[tuple[str, bool]] = []
+    with member(topics) as reader:
+        for record in reader:
+            seen.append((record.event.event_type, record.misplaced))
+            if len(seen) == len(values):
+                break
+        assert (reader.misplaced, reader.undecodable) == (2, Counter())
+    assert seen == [("turn_end", True), ("turn_end", True), ("turn_start", False)]
 
 
 def test_what_on_undecodable_raises_comes_out_and_the_message_comes_again(topics: Topics) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,13 +22,16 @@ from auditwire.events import ALL_TYPES, TurnEndEvent, TurnStartEvent
 from auditwire.reading import Message, Reader
 from auditwire.testing import EmbeddedBroker
 from auditwire.verification import check_streams
-from auditwire.wire import frame_confluent
+from auditwire.wire import frame_confluent, frame_single_object, schema_for
 from rig import certs
 from support.stream_builder import STREAM, StreamBuilder, record_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+FINGERPRINT = schema_for("turn_start").fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -165,12 +169,38 @@ def test_topics_given_by_name_are_read_and_no_others(topics: Topics) -> None:
     assert topics.read(topics=[topics.name("my_turns")], types=["turn_end"]) == []
 
 
-def test_a_record_on_a_topic_of_another_type_is_told_from_the_topics_name(topics: Topics) -> None:
-    record = record_of(TurnStartEvent(), 0, framing="confluent")
-    topics.make("turn_end").produce("turn_end", frame_confluent(7, record.body))
+@pytest.mark.parametrize("frame", [partial(frame_confluent, 7), partial(frame_single_object, FINGERPRINT)])
+def test_a_record_on_the_topic_of_another_type_is_handed_out_as_what_it_is_and_counted(
+    topics: Topics, frame: Callable[[bytes], bytes]
+) -> None:
+    moved, kept = record_of(TurnStartEvent(session_id="s1"), 0), record_of(TurnEndEvent(), 1)
+    topics.make("turn_end").produce("turn_end", frame(moved.body))
+    topics.write(kept)
+    for chosen in ({}, {"session_id": ["s1"]}):  # all, and by the way on which filters look at records
+        with topics.reader(**chosen) as reader:
+            first, *others = reader
+            assert (first.event, first.topic) == (moved.event, topics.name("turn_end"))
+            assert (first.stream_id, first.sequence, first.misplaced) == (STREAM, 0, True)
+            assert [record.misplaced for record in others] == ([] if chosen else [False])
+            assert (reader.misplaced, reader.undecodable) == (1, Counter())
     with topics.reader() as reader:
-        assert list(reader) == []
-        assert reader.undecodable == Counter(malformed=1)
+        read = [reader.poll(), reader.poll()]
+        assert [record is not None and record.misplaced for record in read] == [True, False]
+        assert reader.misplaced == 1
+    with topics.reader(types=["turn_end"]) as reader:  # what is not handed out is not counted
+        assert sequences(list(reader)) == [1]
+        assert reader.misplaced == 0
+
+
+def test_nothing_is_misplaced_on_a_topic_that_several_types_share(topics: Topics) -> None:
+    topics.make("all")
+    shared = {"turn_start": topics.name("all"), "turn_end": topics.name("all")}
+    records = [record_of(TurnStartEvent(), 0), record_of(TurnEndEvent(), 1)]
+    topics.produce("all", *(frame_confluent(7, record.body) for record in records))
+    for types in (None, ["turn_start", "turn_end"]):
+        with topics.reader(topics=shared, types=types) as reader:
+            assert sequences(list(reader)) == [0, 1]
+            assert (reader.misplaced, reader.undecodable) == (0, Counter())
 
 
 @pytest.mark.parametrize(

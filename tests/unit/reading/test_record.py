@@ -63,9 +63,11 @@ BUILT = record_of(TurnStartEvent(session_id="s1", prompt_preview="p"), 4)
 VALUE = frame_single_object(BUILT.fingerprint, BUILT.body)
 
 
-def fetched(value: bytes = VALUE, **options: Any) -> tuple[Record, Given, Counter[str]]:
+def fetched(
+    value: bytes = VALUE, *, of: str | None = None, **options: Any
+) -> tuple[Record, Given, Counter[str]]:
     message, undecodable = Given(value, **options), Counter[str]()
-    return record_from(message, decode(value), undecodable), message, undecodable
+    return record_from(message, decode(value, event_type=of), undecodable), message, undecodable
 
 
 def test_a_record_takes_from_the_message_what_it_is_asked_for_and_once() -> None:
@@ -113,9 +115,19 @@ def test_a_record_can_be_compared_shown_changed_copied_and_pickled() -> None:
         assert twin.value == VALUE
 
 
-def test_a_record_made_by_hand_has_no_value_and_is_not_late() -> None:
-    assert (BUILT.value, BUILT.late) == (b"", False)
+def test_a_record_made_by_hand_has_no_value_and_is_neither_late_nor_misplaced() -> None:
+    assert (BUILT.value, BUILT.late, BUILT.misplaced) == (b"", False, False)
     assert BUILT.to_dict()["late"] is False
+    assert BUILT.to_dict()["misplaced"] is False
+
+
+@pytest.mark.parametrize("value", [VALUE, frame_confluent(7, BUILT.body)])
+def test_a_record_on_the_topic_of_another_type_says_so_and_stays_what_it_is(value: bytes) -> None:
+    record, _, _ = fetched(value, of="turn_end")
+    assert (record.misplaced, record.event, record.body) == (True, BUILT.event, BUILT.body)
+    assert record.to_dict()["misplaced"] is True
+    assert record == pickle.loads(pickle.dumps(record))
+    assert record != fetched(value, of="turn_start")[0]
 
 
 @pytest.mark.parametrize("error", [SystemError(), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "x")])

@@ -215,12 +215,25 @@ def test_a_confluent_value_of_another_programs_type_is_foreign() -> None:
     assert reason(frame_confluent(1, b"\x02a\x0aorder" + bytes(50))) == "foreign"
 
 
-def test_a_confluent_value_of_another_type_than_the_topic_is_refused() -> None:
-    assert reason(frame_confluent(1, body_of(TurnStartEvent())), "turn_end") == "malformed"
+@pytest.mark.parametrize("event_type", ["turn_end", "of_nobody", ""])
+def test_a_record_on_the_topic_of_another_type_is_read_in_either_framing_and_misplaced(
+    event_type: str,
+) -> None:
+    event = TurnStartEvent(prompt_preview="p")
+    for value in (value_of(event, 5), frame_confluent(1, body_of(event, 5))):
+        for found in (decode(value, event_type="turn_start"), decode(value)):
+            assert (found.event, found.misplaced) == (event, False)
+        for _ in range(2):  # the second one finds what the first has left
+            found = decode(value, event_type=event_type)
+            assert (found.event, found.misplaced) == (event, True)
+            assert (found.stream_id, found.sequence, found.value) == (STREAM, 5, value)
+            assert (found.framing, found.fingerprint) == (decode(value).framing, decode(value).fingerprint)
+        assert envelope(value, event_type=event_type).event_type == "turn_start"
 
 
-def test_the_topic_does_not_matter_where_the_framing_names_the_schema() -> None:
-    assert decode(value_of(TurnStartEvent()), event_type="turn_end").event.event_type == "turn_start"
+def test_what_is_no_record_is_refused_for_the_same_reason_on_the_topic_of_any_type() -> None:
+    for value in (value_of(TurnStartEvent())[:-1], frame_confluent(1, body_of(TurnStartEvent()))[:-1]):
+        assert reason(value) == reason(value, "turn_start") == reason(value, "turn_end") == "truncated"
 
 
 def test_a_body_that_says_it_is_of_another_type_than_its_schema_is_refused() -> None:
