@@ -5,8 +5,9 @@
     python -m benchmarks.reading [--records 1000000] [--rounds 5] [--bootstrap host:9092] [--json]
 
 Without ``--bootstrap`` the broker is the one that the tests would use (``tests/rig``): a container, or else a
-local process. A trail of about that many records is written first, in turns of eight events, twenty turns a
-session. Then each round runs every variant once, in an order that changes, each in a process of its own:
+local process. A trail of about that many records is written first, by four collectors, in turns of eight
+events, twenty turns a session. The writer's clock runs so fast that the trail is that of a whole day. Then
+each round runs every variant once, in an order that changes, each in a process of its own:
 
 ============== ==============================================================================================
 peer           confluent-kafka's consumer, 500 messages at a time, all topics of the trail, and
@@ -58,29 +59,71 @@ TURNS = 20
 EVENTS = 8
 """Events of one turn: its start and end, and three calls of two events each."""
 
+STREAMS = 4
+"""Collectors, which take the sessions in turn."""
+
+HOURS = 24
+"""What the trail covers, by the writer's clock."""
+
 FLUSH_SECONDS = 600.0
 
 
-def write_trail(bootstrap: str, prefix: str, records: int) -> tuple[str, int, int]:
+class Day:
+    """A clock that gains a day while the trail is written, and ends about now."""
+
+    def __init__(self, sessions: int) -> None:
+        self._span = HOURS * 3_600 * 1_000_000_000
+        self._start = time.time_ns() - self._span
+        self._step = self._span // (sessions * TURNS * EVENTS)
+        self._moments = 0
+
+    def __call__(self) -> int:
+        """Nanoseconds since the epoch."""
+        return self._start + self._moments * self._step
+
+    def move(self) -> None:
+        """By what an event takes."""
+        self._moments += 1
+
+
+def write(bootstrap: str, prefix: str, rest: Sequence[str]) -> str:
     """Write the trail; a session in its middle, and that session's first and last moment in milliseconds."""
-    sessions = max(records // (TURNS * EVENTS), 3)
+    sessions = max(int(rest[0]) // (TURNS * EVENTS), 3)
+    clock = time.time_ns = Day(sessions)  # for events, ids and what the sender takes for now
+    quarter = max(sessions // (HOURS * 4), 1)
     chosen, first, last = "", 0, 0
-    with KafkaCollector(bootstrap, prefix=prefix, service="benchmark") as collector:
+    with contextlib.ExitStack() as opened:
+        collectors = [
+            opened.enter_context(KafkaCollector(bootstrap, prefix=prefix, service=f"benchmark-{number}"))
+            for number in range(STREAMS)
+        ]
         for number in range(sessions):
             session = f"session-{number:06d}"
-            begun = time.time_ns() // 1_000_000
-            audit = AuditEmitter(collector, session_id=session, agent_id="planner")
-            for turn in range(TURNS):
-                with audit.turn(prompt=f"what is in file {turn} of {session}, and who changed it last?"):
-                    for call in range((EVENTS - 2) // 2):
-                        with audit.tool_call(
-                            "read_file", args={"path": f"/data/{session}/{call}.txt"}
-                        ) as made:
-                            made.result = "the first of two hundred characters of a file's text " * 4
+            begun = clock() // 1_000_000
+            write_session(
+                AuditEmitter(collectors[number % STREAMS], session_id=session, agent_id="planner"), clock
+            )
             if number == sessions // 2:
-                chosen, first, last = session, begun, time.time_ns() // 1_000_000 + 1
-        collector.flush(FLUSH_SECONDS)
-    return chosen, first, last
+                chosen, first, last = session, begun, clock() // 1_000_000 + 1
+            if number % quarter == quarter - 1:  # what is sent over an hour late has a later Kafka timestamp
+                for collector in collectors:
+                    collector.flush(FLUSH_SECONDS)
+    return f"{chosen} {first} {last}"
+
+
+def write_session(audit: AuditEmitter, clock: Day) -> None:
+    """Its turns, each of a start and an end, and calls of two events each."""
+    for turn in range(TURNS):
+        with audit.turn(prompt=f"what is in file {turn} of {audit.session_id}, and who changed it last?"):
+            clock.move()
+            for call in range((EVENTS - 2) // 2):
+                with audit.tool_call(
+                    "read_file", args={"path": f"/data/{audit.session_id}/{call}.txt"}
+                ) as made:
+                    clock.move()
+                    made.result = "the first of two hundred characters of a file's text " * 4
+                clock.move()
+        clock.move()
 
 
 # -- the variants, each in a process of its own -------------------------------------------------------------
@@ -160,6 +203,7 @@ def show(bootstrap: str, prefix: str, rest: Sequence[str]) -> int:
     return len(text)
 
 
+WRITE = "write"
 VARIANTS: dict[str, tuple[Callable[[str, str, Sequence[str]], int], tuple[str, ...]]] = {
     PEER: (read_as_peer, ()),
     "replay": (replay, ()),
@@ -171,6 +215,9 @@ VARIANTS: dict[str, tuple[Callable[[str, str, Sequence[str]], int], tuple[str, .
 
 def work(name: str, bootstrap: str, prefix: str, rest: Sequence[str]) -> None:
     """Run one variant here, and print what it cost as JSON."""
+    if name == WRITE:
+        print(write(bootstrap, prefix, rest))  # noqa: T201 - for the parent process
+        return
     begun = time.perf_counter()
     count = VARIANTS[name][0](bootstrap, prefix, rest)
     seconds = time.perf_counter() - begun
@@ -200,10 +247,14 @@ def measure(
         random.shuffle(order)
         for name in order:
             rest = session if name == "show" else VARIANTS[name][1]
-            command = [sys.executable, "-m", "benchmarks.reading", "--work", name, bootstrap, prefix, *rest]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603 - this very module
-            out[name].append(json.loads(done.stdout))
+            out[name].append(json.loads(in_process(name, bootstrap, prefix, *rest)))
     return out
+
+
+def in_process(name: str, *arguments: str) -> str:
+    """What one variant prints in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.reading", "--work", name, *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603 - this very module
 
 
 def report(found: dict[str, list[dict[str, Any]]], records: int) -> str:
@@ -242,8 +293,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = options.bootstrap, "given"
     with contextlib.nullcontext(given) if options.bootstrap else rig_broker() as (bootstrap, broker):
         prefix = f"reading-{uuid4().hex[:8]}"
-        session, first, last = write_trail(bootstrap, prefix, options.records)
-        found = measure(bootstrap, prefix, options.rounds, [session, str(first), str(last)])
+        session = in_process(WRITE, bootstrap, prefix, str(options.records)).split()
+        found = measure(bootstrap, prefix, options.rounds, session)
     records = found[PEER][0]["count"]
     if any(run["count"] != records for name in (PEER, "replay", "verify") for run in found[name]):
         print("the variants did not read the same number of records", file=sys.stderr)  # noqa: T201
