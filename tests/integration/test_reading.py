@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its 
 from auditwire.errors import BrokerError
 from auditwire.events import TurnStartEvent
 from auditwire.reading import Reader, Record
+from auditwire.reading.client import Client
 from auditwire.reading.partitions import Partitions
 from auditwire.wire import FastavroEncoder, frame_single_object, join_body, schema_for
 
@@ -54,6 +56,25 @@ def next_of(reader: Reader) -> Record:
     while (record := reader.poll(0.1)) is None:
         assert time.monotonic() < deadline
     return record
+
+
+@pytest.mark.needs("create_topics")
+def test_topics_that_are_not_there_are_told_from_those_that_are_in_one_answer(
+    broker: Broker, prefix: str
+) -> None:
+    there = [f"{prefix}.turn-start", f"{prefix}.turn-end"]
+    for topic in there:
+        create(AdminClient(broker.client()), topic, 3)
+    absent = [f"{prefix}.error", f"{prefix}.custom", f"{prefix} is no name", f"{prefix}{'x' * 250}"]
+    places = {(topic, number) for topic in there for number in range(3)}
+    settings = {"statistics.interval.ms": 100, "stats_cb": lambda _: None}
+    client = Client(broker.bootstrap, settings, timeout=SOON, follow=False, undecodable=Counter())
+    with contextlib.closing(client):
+        assert client.find([*there, *absent], must_exist=False) == places
+        assert client._describe({*there, *absent}) == (places, set())
+        with pytest.raises(BrokerError, match=rf"topic {prefix}.* does not exist"):
+            client.find([*there, *absent], must_exist=True)
+    assert not set(AdminClient(broker.client()).list_topics(timeout=SOON).topics) & set(absent)
 
 
 @pytest.mark.needs("create_topics")

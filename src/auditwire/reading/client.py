@@ -10,7 +10,16 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
 
 from auditwire.errors import BrokerError, ConfigurationError
 from auditwire.reading.settings import consumer_config
@@ -41,6 +50,8 @@ GONE = (
     KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
     KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
 )
+# the latter: nor can there be one of that name
+_NO_SUCH_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_EXCEPTION)
 _FORBIDDEN = KafkaError.TOPIC_AUTHORIZATION_FAILED
 _GROUP_FORBIDDEN = KafkaError.GROUP_AUTHORIZATION_FAILED
 
@@ -81,6 +92,7 @@ class Client:
         settings, logger, self._error_cb = consumer_config(
             bootstrap_servers, config, group_id=group_id, sizes=sizes
         )
+        self._settings, self._logger = settings, logger
         self.address: str = settings["bootstrap.servers"]
         self._timeout = timeout
         self._follow = follow
@@ -109,11 +121,15 @@ class Client:
                 exist.
         """
         found = self.patiently("list the topics", lambda timeout: self.list(wanted, timeout))
-        for name in wanted:
-            if all(topic != name for topic, _ in found):
-                found |= self.patiently(f"find topic {name}", partial(self._probe, name))
-                if must_exist and all(topic != name for topic, _ in found):
-                    raise BrokerError(f"{self.address}: topic {name} does not exist")
+        # a list of all leaves out in silence what one may not describe
+        absent = set(wanted).difference(topic for topic, _ in found)
+        described, untold = self._describe(absent)
+        found |= described
+        for name in sorted(untold):
+            found |= self.patiently(f"find topic {name}", partial(self._probe, name))
+        missing = absent.difference(topic for topic, _ in found)
+        if must_exist and missing:
+            raise BrokerError(f"{self.address}: topic {min(missing)} does not exist")
         return found
 
     def list(self, wanted: Collection[str], timeout: float) -> set[Place]:
@@ -127,8 +143,35 @@ class Client:
                 found.update((name, number) for number in topic.partitions)
         return found
 
+    def _describe(self, names: set[str]) -> tuple[set[Place], set[str]]:
+        """Ask for some topics by name, in one request: their partitions, and which topics it did not tell of.
+
+        A consumer can name one topic in a request, or all: for a trail of few types over a network with a
+        round trip of 50 ms, asking for each of 17 topics took 1.1 s, and this 0.27 s with its connection.
+        """
+        if len(names) < 2 or not self._tells_times:  # noqa: PLR2004 - one is asked for as fast by the consumer
+            return set(), names
+        found: set[Place] = set()
+        untold: set[str] = set()
+        # Never polled, and so without a word: the consumer says what is wrong with brokers or settings.
+        settings = {k: v for k, v in self._settings.items() if k == "oauth_cb" or not callable(v)}
+        try:
+            admin = AdminClient(settings, logger=self._logger)
+            asked = admin.describe_topics(TopicCollection(sorted(names)), request_timeout=_CONNECT_SLICE)
+        except (KafkaException, TypeError, ValueError):
+            return found, names
+        for name, answer in asked.items():
+            refused = answer.exception()
+            error = refused.args[0] if isinstance(refused, KafkaException) else None
+            self._refuse_forbidden(name, error)
+            if refused is None:
+                found.update((name, partition.id) for partition in answer.result().partitions)
+            elif error is None or error.code() not in _NO_SUCH_TOPIC:
+                untold.add(name)
+        return found, untold
+
     def _probe(self, name: str, timeout: float) -> set[Place]:
-        """Ask for one topic: a list of all leaves out in silence what one may not describe."""
+        """Ask for one topic."""
         topic = self.consumer.list_topics(name, timeout=timeout).topics[name]
         self._refuse_forbidden(name, topic.error)
         return {(name, number) for number in topic.partitions}

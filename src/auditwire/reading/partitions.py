@@ -119,8 +119,10 @@ class Partitions:
             config,
             sizes={
                 **fetch_sizes(memory, len(wanted)),
-                # how long a broker that has nothing new may hold back the news that there is nothing
-                **({"fetch.wait.max.ms": 100} if follow else {}),
+                # how long a broker that has nothing new may hold back the news that there is nothing, and
+                # with it the answer to whatever it is asked next: with librdkafka's 500 ms, new ends came
+                # half a second late
+                "fetch.wait.max.ms": 100 if follow else 20,
             },
             timeout=timeout,
             follow=follow,

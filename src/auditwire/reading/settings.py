@@ -31,7 +31,10 @@ DEFAULTS: Mapping[str, Any] = {
     "allow.auto.create.topics": False,
     "check.crcs": True,
     "fetch.error.backoff.ms": 100,
-    "reconnect.backoff.ms": 250,
+    # before the first attempt to connect to a broker again; doubled each time. Half of it is also how long
+    # librdkafka rests between two looks for a broker to ask: with 250 ms the first answer to any client came
+    # 140 ms after it was made, with librdkafka's own 100 ms after 60 ms, with this after 20 ms
+    "reconnect.backoff.ms": 20,
     "reconnect.backoff.max.ms": 2_000,
     # of the one queue that all partitions share
     "queued.min.messages": 5_000,
