@@ -76,7 +76,7 @@ class Watching:
 
     def _check(self) -> TrailReport:
         self._faulty.clear()
-        return verify_trail(self._bootstrap, **self._arguments, on_report=self._on_report)
+        return verify_trail(self._bootstrap, **self._arguments, changed_only=True, on_report=self._on_report)
 
     def _on_report(self, report: StreamReport, standing: Standing) -> None:
         if standing == "fault" and len(self._faulty) < _SHOWN:

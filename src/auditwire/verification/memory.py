@@ -1,28 +1,50 @@
 """What a state gives to a check, and what it takes from it.
 
 To a check that reads everything it gives how far it knows each stream: the judge says what has vanished,
-shrunk or changed. To an incremental one it gives what was carried of each stream. From both it takes the
-reports, one by one.
+shrunk or changed. To an incremental one it gives what was carried of the streams that are to be judged again,
+and how the others were judged.
+
+**Who is judged again.** The streams of which there are new facts, whether their own records or what others
+say of them. A report says something of other streams' records in two places: which earlier streams are
+absent, and whether an adopter's statement has a hole for good. Where a report does so of a stream that has
+new facts, it is made again, too. So is that of a stream whose records may still come: what was said of them
+above the first ends of one check counts in the next. Nothing else can change a report, but other settings and
+another version of the rules: then all streams are judged again.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, fields
+from heapq import merge
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from auditwire.verification.report import Fault, StreamReport
-from auditwire.verification.state import KnownStream
+from auditwire._version import __version__
+from auditwire.verification.carry import read_carry
+from auditwire.verification.layout import Kind, is_hashed, key_of
+from auditwire.verification.outcome import standing
+from auditwire.verification.report import RANGES, Fault, StreamReport
+from auditwire.verification.runs import stream_ids
+from auditwire.verification.state import LARGE, KnownStream, Summary
+from auditwire.verification.statements import Statement, put_together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from auditwire.verification.facts import FactWriter
+    from auditwire.verification.outcome import TrailReport
     from auditwire.verification.state import State
+    from auditwire.verification.worker import Judged
 
-__all__ = ["Memory", "report_from"]
+__all__ = ["Memory", "report_from", "text_of_report"]
 
 _KEEP = frozenset({"vanished", "shrunk", "changed", "conflict"})
 """Faults after which a known stream is remembered as it was, so that the next check finds them again."""
+
+_NOT_KNOWN = StreamReport(stream_id="")
+_FIELDS = [field.name for field in fields(StreamReport)]
 
 
 class Memory:
@@ -31,24 +53,32 @@ class Memory:
     Args:
         state: The file.
         incremental: Whether the check reads on from where the last one ended.
+        settings: What reports depend on besides facts.
 
     Attributes:
         forgotten: How many known streams are gone and excused by retention.
+        judged_as: The settings, and the version of the rules.
     """
 
-    def __init__(self, state: State, *, incremental: bool) -> None:
+    def __init__(self, state: State, *, incremental: bool, settings: str = "") -> None:
         self._state = state
-        self._faulty = state.faulty() if incremental else {}
         self._incremental = incremental
+        self.judged_as = f"{__version__} {settings}".rstrip()
         self.forgotten = 0
 
-    def give(self, writer: FactWriter) -> None:
+    def give(self, writer: FactWriter, runs: Sequence[Path]) -> None:
         """Give what is known.
+
+        Args:
+            writer: Takes it.
+            runs: The new facts.
 
         Raises:
             CarryError: What was carried was made by another version, or is damaged.
         """
         if self._incremental:
+            same = self._state.judged_as == self.judged_as
+            self._state.select(stream_ids(runs) if same else None)
             for stream_id, facts in self._state.carried():
                 writer.add_carry(stream_id, facts)
         else:
@@ -61,39 +91,83 @@ class Memory:
         """True when an earlier check has seen the stream."""
         return self._state.stream(stream_id) is not None
 
-    def take(self, report: StreamReport, facts: bytes | None) -> StreamReport | None:
-        """Remember a stream.
+    def reports(
+        self, judged: Iterable[Judged], out: TrailReport, *, changed_only: bool
+    ) -> Iterator[StreamReport]:
+        """Take what was judged; the reports of all streams, in the order of the ids.
 
         Args:
-            report: Its report.
-            facts: What is to be carried of it; None of a stream at fault.
+            judged: What was judged.
+            out: Counts what is not handed out.
+            changed_only: Hand out only the reports of those that were judged, and then of those at fault.
+        """
+        new = (report for one in judged if (report := self._take(one)) is not None)
+        if not self._incremental:
+            yield from new
+            return
+        before = (report_from(text) for text in self._state.reports(apart=changed_only))
+        if not changed_only:
+            for _, report in merge(_in_order(new), _in_order(before), key=itemgetter(0)):
+                yield report
+            return
+        yield from new
+        yield from before
+        for totals in self._state.totals(sealed=out.sealed):
+            out.add_totals(totals)
+
+    def services(self) -> set[str]:
+        """The services of the streams that were not judged again."""
+        return self._state.services() if self._incremental else set()
+
+    def _take(self, judged: Judged) -> StreamReport | None:
+        """Remember a stream.
 
         Returns:
-            The report that holds: of a stream that an incremental check knows to be at fault, the earlier
-            one, since the records that showed it were not read again. None of a stream that retention has
-            removed.
+            Its report. None of a stream that has no record yet or that retention has removed, and in an
+            incremental check of one that is known to be at fault: the earlier report holds, since the records
+            that showed it were not read again.
         """
-        before = self._faulty.pop(report.stream_id, None)
-        if before is not None:
-            return report_from(json.loads(before))
-        known = self._state.stream(report.stream_id)
+        stream_id, report, facts = judged
+        if self._incremental and not self._state.is_due(stream_id):
+            return None
+        self._state.carry(stream_id, facts)
+        if report is None:
+            return None
+        known = self._state.stream(stream_id)
         if not report.records and known is not None:
             report.service = report.service or known.service
             if report.removed and not report.faults:
-                self._state.forget(report.stream_id)
+                self._state.forget(stream_id)
                 self.forgotten += 1
                 return None
         if report.last_digest is not None:
             wrong = any(fault.kind in _KEEP for fault in report.faults)
             self._state.remember(_seen(report, report.last_digest), unless_known=wrong)
-        self._state.carry(report.stream_id, facts)
-        self._state.blame(report.stream_id, _text(report) if report.faults else None)
+        asked = () if facts is None or not report.recoveries else _asked_about(facts)
+        self._state.keep(_summary(report), {*report.absent_streams, *asked})
         return report
 
-    def rest(self) -> Iterator[StreamReport]:
-        """Reports of the streams at fault that an incremental check met no record of."""
-        for text in self._faulty.values():
-            yield report_from(json.loads(text))
+
+def _in_order(reports: Iterable[StreamReport]) -> Iterator[tuple[str, StreamReport]]:
+    """Reports with what they are merged by: ids that are no UUIDs stand where they stood among the others."""
+    at = ""
+    for report in reports:
+        if not is_hashed(key_of(report.stream_id)):
+            at = max(at, report.stream_id)
+        yield at, report
+
+
+def _asked_about(facts: bytes) -> set[str]:
+    """The adopters whose statements about a stream have holes: their own records tell whether for good."""
+    asked = set()
+
+    def has_all(adopter: str, _first: int, _end: int) -> bool:
+        asked.add(adopter)
+        return True
+
+    payloads = (claim[1:] for claim in read_carry(facts).claims if claim[0] == Kind.RECOVERY)
+    put_together(map(Statement.of, payloads), has_all)
+    return asked
 
 
 def _seen(report: StreamReport, digest: str) -> KnownStream:
@@ -107,18 +181,36 @@ def _seen(report: StreamReport, digest: str) -> KnownStream:
     )
 
 
-def _text(report: StreamReport) -> str:
-    return json.dumps(report.to_dict(), separators=(",", ":"))
+def _summary(report: StreamReport) -> Summary:
+    counts_for = standing(report)
+    names = ("records", "duplicates", "checkpoints", "awaited", "withheld", "removed")
+    counts = {name: report.counts.get(name, 0) for name in names[3:]}
+    counts |= {name: getattr(report, name) for name in names[:3]}
+    return Summary(
+        stream_id=report.stream_id,
+        verdict=report.verdict,
+        standing=counts_for,
+        sealed=standing(report, sealed=True),
+        apart=counts_for == "fault" or max(counts.values()) > LARGE,
+        service=report.service,
+        first_ms=report.first_timestamp_ms,
+        last_ms=report.last_timestamp_ms,
+        report=text_of_report(report),
+        **{name: min(count, LARGE) for name, count in counts.items()},
+    )
 
 
-def report_from(told: dict[str, Any]) -> StreamReport:
-    """The report that :meth:`StreamReport.to_dict` made the members of."""
-    values: dict[str, Any] = {
-        name: [tuple(ends) for ends in value] if _is_ranges(value) else value for name, value in told.items()
-    }
-    values["faults"] = [Fault(**fault) for fault in told["faults"]]
-    return StreamReport(**values)
+def text_of_report(report: StreamReport) -> str:
+    """A report as JSON, without the members that are as in a report of which nothing is known."""
+    told = {name: getattr(report, name) for name in _FIELDS}
+    told = {name: value for name, value in told.items() if value != getattr(_NOT_KNOWN, name)}
+    return json.dumps(told, separators=(",", ":"), default=asdict)  # faults are no types of JSON's own
 
 
-def _is_ranges(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], list)
+def report_from(text: str) -> StreamReport:
+    """The report of which :func:`text_of_report` made the text."""
+    told: dict[str, Any] = json.loads(text)
+    for name in told.keys() & set(RANGES):
+        told[name] = [tuple(ends) for ends in told[name]]
+    told["faults"] = [Fault(**fault) for fault in told.get("faults", ())]
+    return StreamReport(**told)

@@ -29,6 +29,7 @@ from auditwire.verification.ranges import overlaps
 
 if TYPE_CHECKING:
     from auditwire.verification.report import StreamReport
+    from auditwire.verification.state import Totals
 
 __all__ = ["ExitStatus", "Standing", "TrailFault", "TrailReport", "standing"]
 
@@ -165,6 +166,17 @@ class TrailReport:
             self.silent_open_ms = _least(self.silent_open_ms, report.last_timestamp_ms)
         return counts_for
 
+    def add_totals(self, totals: Totals) -> None:
+        """Count streams that an earlier check has judged, none of them at fault."""
+        counts_for: Standing = "proven" if totals.standing == "proven" else "open"
+        self.streams += totals.streams
+        self.verdicts[totals.verdict] += totals.streams
+        self.standings[counts_for] += totals.streams
+        for name in ("records", "duplicates", "checkpoints", "awaited", "withheld", "removed"):
+            setattr(self, name, getattr(self, name) + getattr(totals, name))
+        self.oldest_open_ms = _least(self.oldest_open_ms, totals.oldest_ms)
+        self.silent_open_ms = _least(self.silent_open_ms, totals.silent_ms)
+
     def add_unseen(self, services: list[str]) -> None:
         """Expected services without a stream are faults."""
         for name in services:
@@ -195,7 +207,7 @@ class TrailReport:
         return {**out, "exit_status": self.exit_status}
 
 
-def _least(known: int | None, found_ms: int) -> int | None:
-    if found_ms < 0:  # the record has no timestamp
+def _least(known: int | None, found_ms: int | None) -> int | None:
+    if found_ms is None or found_ms < 0:  # there is no record, or it has no timestamp
         return known
     return found_ms if known is None else min(known, found_ms)

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 from multiprocessing.connection import Pipe, wait
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from auditwire.errors import AuditwireError, ConfigurationError
@@ -166,7 +166,7 @@ class Workers:
         for number in range(count):
             self._send(number, ("judge", runs, how, (number, count)))
         streams = [self._reports(number) for number in range(count)]
-        return heapq.merge(*streams, key=lambda judged: judged[0].stream_id)
+        return heapq.merge(*streams, key=attrgetter("stream_id"))
 
     # -- inside ---------------------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ from operator import itemgetter
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from auditwire.verification.layout import KEY_BYTES, ROW_BYTES, SEQUENCE, Kind, Names
+from auditwire.verification.layout import KEY_BYTES, ROW_BYTES, SEQUENCE, Kind, Names, is_hashed, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["Group", "Run", "RunWriter", "Runs", "has_records", "merged_claims", "merged_rows"]
+__all__ = ["Group", "Run", "RunWriter", "Runs", "has_records", "merged_claims", "merged_rows", "stream_ids"]
 
 _MAGIC = b"AWFACTS\x01"
 _INDEX = Struct(">16sQQQ")
@@ -273,6 +273,20 @@ class Runs:
     def groups_of(self, key: bytes) -> list[Group]:
         """The facts of one stream."""
         return [group for run in self._runs if (group := run.group(key)) is not None]
+
+
+def stream_ids(paths: Iterable[Path]) -> Iterator[str]:
+    """The streams that runs have facts of, in the order of the keys.
+
+    Raises:
+        ValueError: A file is no whole run.
+    """
+    with Runs(paths) as runs:
+        for key, groups in runs.streams():
+            if is_hashed(key):  # the name comes before all other claims
+                yield next(merged_claims(groups))[1:].decode("utf-8", "surrogatepass")
+            else:
+                yield text_of(key)
 
 
 def has_records(groups: Iterable[Group]) -> bool:

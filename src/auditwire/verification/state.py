@@ -4,36 +4,9 @@ Whoever can delete a topic, or the end of one, leaves nothing behind that a chec
 miss. A check that remembers how far it has seen each stream can. Keep the file where those who administer
 the brokers cannot write.
 
-The file (``application_id`` 0x41775653, "AwVS"; ``user_version`` 1):
-
-=============== ============== ===========================================================================
-table           column         meaning
-=============== ============== ===========================================================================
-``trail``       prefix         the topics' prefix; one row
-                cluster        the cluster's id; null where the broker does not tell
-                saved_us       when the last check ended, microseconds since the Unix epoch; 0: none has yet
-``streams``     stream_id      key
-                last_sequence  the highest sequence that was there
-                digest         SHA-256 of that record's body, 32 bytes
-                closed         1: it has a closing checkpoint
-                last_ms        that record's Kafka timestamp, milliseconds since the Unix epoch; -1: none
-                service        ``service.name``; null when no checkpoint told
-``partitions``  topic          key
-                number         key
-                topic_id       the topic's id, which a topic made anew under the same name does not have; null
-                               where the broker does not tell
-                next_offset    everything below it has been read
-                last_offset    the last message below it; -1: none was read
-                digest         SHA-256 of that message's value; null: none
-``carried``     stream_id      key
-                facts          what an incremental check needs of the records that it does not read again;
-                               none of a stream at fault
-``undecodable`` reason         key
-                count          messages below the ``next_offset``s that are no records of ours
-``faulty``      stream_id      key
-                report         the report of a stream at fault as JSON: incremental checks repeat it, so that
-                               a fault is not forgotten with the records that showed it
-=============== ============== ===========================================================================
+An incremental check judges a stream again when it has new facts, or one that it depends on has. The others
+are counted as they were judged. Of a stream at fault, nothing is carried: its report is repeated, so that a
+fault is not forgotten with the records that showed it.
 
 A check holds the file's write lock from its beginning to its end, and writes in one transaction: afterwards
 the file has the old content or the new one, also when the power goes. Two checks cannot share a state.
@@ -41,47 +14,39 @@ the file has the old content or the new one, also when the power goes. Two check
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections import Counter
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from auditwire.errors import ConfigurationError, SinkError
+from auditwire.verification.state_file import open_locked, reading, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from types import TracebackType
 
     from typing_extensions import Self
 
-__all__ = ["KnownPartition", "KnownStream", "State"]
+__all__ = ["LARGE", "KnownPartition", "KnownStream", "State", "Summary", "Totals"]
 
-_APPLICATION_ID = 0x41775653
-_VERSION = 1
-_MAGIC = b"SQLite format 3\0"
-_DIGEST_BYTES = 32
+LARGE = (1 << 32) - 1
+"""Numbers in the table ``judged`` end here: SQLite adds up in 64 bits, and refuses a sum that is larger."""
+
 _PAGE = 1_000
-
 _STREAMS = "SELECT stream_id, last_sequence, digest, closed, last_ms, service FROM streams"
+_ID = "stream_id"
+_DUE = "(SELECT stream_id FROM due)"
+_LEAST = "min(CASE WHEN verdict = 'open' AND {0} >= 0 THEN {0} END)"
 
-_TABLES = """
-CREATE TABLE trail (
-    prefix TEXT NOT NULL, cluster TEXT, saved_us INTEGER NOT NULL
-);
-CREATE TABLE streams (
-    stream_id TEXT NOT NULL PRIMARY KEY, last_sequence INTEGER NOT NULL, digest BLOB NOT NULL,
-    closed INTEGER NOT NULL, last_ms INTEGER NOT NULL, service TEXT
-) WITHOUT ROWID;
-CREATE TABLE partitions (
-    topic TEXT NOT NULL, number INTEGER NOT NULL, topic_id TEXT, next_offset INTEGER NOT NULL,
-    last_offset INTEGER NOT NULL, digest BLOB, PRIMARY KEY (topic, number)
-) WITHOUT ROWID;
-CREATE TABLE carried (stream_id TEXT NOT NULL PRIMARY KEY, facts BLOB NOT NULL);
-CREATE TABLE undecodable (reason TEXT NOT NULL PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE faulty (stream_id TEXT NOT NULL PRIMARY KEY, report TEXT NOT NULL);
+_DEPENDING = f"INSERT OR IGNORE INTO due SELECT stream_id FROM depends WHERE other IN {_DUE}"  # noqa: S608 - ours
+_UNSETTLED = "INSERT OR IGNORE INTO due SELECT stream_id FROM judged WHERE awaited > 0"
+_AT_FAULT = "DELETE FROM due WHERE stream_id IN (SELECT stream_id FROM judged WHERE standing = 'fault')"
+_NEEDED = """
+WITH RECURSIVE needed (stream_id) AS (
+    SELECT stream_id FROM due
+    UNION SELECT depends.other FROM depends JOIN needed ON depends.stream_id = needed.stream_id
+) INSERT OR IGNORE INTO due SELECT stream_id FROM needed
 """
 
 
@@ -112,6 +77,43 @@ class KnownPartition:
         return self.next_offset if self.last_offset < 0 else self.last_offset
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is counted of a stream; the fields are those of the table ``judged``."""
+
+    stream_id: str
+    verdict: str
+    standing: str
+    sealed: str
+    apart: bool
+    service: str | None
+    records: int
+    duplicates: int
+    checkpoints: int
+    awaited: int
+    withheld: int
+    removed: int
+    first_ms: int
+    last_ms: int
+    report: str
+
+
+class Totals(NamedTuple):
+    """What streams of one verdict and one standing come to; ``oldest_ms`` and ``silent_ms``: of open ones."""
+
+    verdict: str
+    standing: str
+    streams: int
+    records: int
+    duplicates: int
+    checkpoints: int
+    awaited: int
+    withheld: int
+    removed: int
+    oldest_ms: int | None
+    silent_ms: int | None
+
+
 class State:
     """The file, locked. A context manager; what was not committed is forgotten at its end. For one thread.
 
@@ -124,27 +126,21 @@ class State:
         is_new: True when nothing is known from before.
         cluster: The cluster's id at the last check; None when it is not known.
         saved_us: When the last check ended, microseconds since the Unix epoch; 0: none has yet.
+        judged_as: By which version and settings its streams were judged; None: none were.
 
     Raises:
         ConfigurationError: The file is not a state, is damaged, belongs to another trail or another version,
             cannot be opened, or another check has it. It is left as it is.
+        SinkError: The disk is full.
     """
 
     def __init__(self, path: Path, *, prefix: str) -> None:
         self.path = path
-        self.cluster: str | None = None
-        self.saved_us = 0
-        with self._reading():
-            if not path.exists():
-                self._make(prefix)
-            self._refuse_foreign()
-            self._database = _connect(path)
-            try:
-                self._begin()
-                self._refuse_damaged(prefix)
-            except BaseException:
-                self._database.close()
-                raise
+        self._database = open_locked(path, prefix=prefix)
+        found = self._database.execute("SELECT cluster, saved_us, judged_as FROM trail").fetchone()
+        self.cluster: str | None = found[0]
+        self.saved_us: int = found[1]
+        self.judged_as: str | None = found[2]
 
     @property
     def is_new(self) -> bool:
@@ -166,7 +162,7 @@ class State:
 
     def streams(self) -> Iterator[KnownStream]:
         """The streams that were seen, in the order of their ids. What was passed may be written meanwhile."""
-        return map(_known, self._paged(_STREAMS))
+        return map(_known, self._paged(f"{_STREAMS} WHERE true"))
 
     def stream(self, stream_id: str) -> KnownStream | None:
         """What is known of a stream; None when it was not seen."""
@@ -189,25 +185,85 @@ class State:
         with self._reading():
             return Counter(dict(self._database.execute("SELECT reason, count FROM undecodable")))
 
-    def carried(self) -> Iterator[tuple[str, bytes]]:
-        """What is carried of each stream. What was passed may be written meanwhile."""
-        return (
-            (stream_id, facts) for stream_id, facts in self._paged("SELECT stream_id, facts FROM carried")
-        )
-
     def uncarried(self) -> int:
-        """How many streams were seen, are not at fault, and have nothing carried of them."""
+        """How many streams were seen, and lack what it takes to go on."""
         with self._reading():
             found = self._database.execute(
-                "SELECT count(*) FROM streams WHERE stream_id NOT IN (SELECT stream_id FROM carried) "
-                "AND stream_id NOT IN (SELECT stream_id FROM faulty)"
+                "SELECT count(*) FROM streams LEFT JOIN judged USING (stream_id) "
+                "LEFT JOIN carried USING (stream_id) "
+                "WHERE standing IS NULL OR (standing != 'fault' AND facts IS NULL)"
             )
             return int(found.fetchone()[0])
 
-    def faulty(self) -> dict[str, str]:
-        """The reports of the streams at fault, as JSON."""
+    # -- what is judged again -------------------------------------------------------------------------------
+
+    def select(self, renewed: Iterable[str] | None) -> None:
+        """Choose the streams that are judged again; those at fault never are.
+
+        Args:
+            renewed: The streams of which there are new facts: those that depend on one are chosen too, those
+                with records that may still come, and those without whose facts a chosen one cannot be judged.
+                None: all streams are chosen.
+        """
+        with self._writing():
+            one = self._database.execute
+            one("CREATE TEMP TABLE due (stream_id TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID")
+            if renewed is None:
+                one("INSERT INTO due SELECT stream_id FROM carried")
+            else:
+                self._database.executemany(
+                    "INSERT OR IGNORE INTO due VALUES (?)", ((stream_id,) for stream_id in renewed)
+                )
+                one(_DEPENDING)
+                one(_UNSETTLED)
+                one(_AT_FAULT)  # nor what they would need
+                one(_NEEDED)
+            one(_AT_FAULT)
+
+    def is_due(self, stream_id: str) -> bool:
+        """Whether a stream was chosen."""
         with self._reading():
-            return dict(self._database.execute("SELECT stream_id, report FROM faulty ORDER BY stream_id"))
+            found = self._database.execute("SELECT 1 FROM due WHERE stream_id = ?", (stream_id,))
+            return found.fetchone() is not None
+
+    def carried(self) -> Iterator[tuple[str, bytes]]:
+        """What is carried of each chosen stream. What was passed may be written meanwhile."""
+        found = self._paged("SELECT stream_id, facts FROM carried JOIN due USING (stream_id) WHERE true")
+        return ((stream_id, facts) for stream_id, facts in found)
+
+    def reports(self, *, apart: bool) -> Iterator[str]:
+        """The reports of the streams that were not chosen, as JSON, in the order of the ids.
+
+        Args:
+            apart: True leaves out what ``totals`` sums up.
+        """
+        which = f"apart >= {int(apart)} AND stream_id NOT IN {_DUE}"
+        return (text for _, text in self._paged(f"SELECT stream_id, report FROM judged WHERE {which}"))  # noqa: S608 - ours
+
+    def totals(self, *, sealed: bool) -> list[Totals]:
+        """What the streams come to that were not chosen, but for those that are told apart.
+
+        Args:
+            sealed: Whether only what the last checkpoints list is asked for.
+        """
+        by = "verdict, sealed" if sealed else "verdict, standing"
+        names = ("records", "duplicates", "checkpoints", "awaited", "withheld", "removed")
+        sums = ", ".join(f"sum({name})" for name in names)
+        least = f"{_LEAST.format('first_ms')}, {_LEAST.format('last_ms')}"
+        with self._reading():
+            found = self._database.execute(
+                f"SELECT {by}, count(*), {sums}, {least} FROM judged "  # noqa: S608 - names of ours
+                f"WHERE NOT apart AND stream_id NOT IN {_DUE} GROUP BY {by}"
+            )
+            return [Totals(*row) for row in found]
+
+    def services(self) -> set[str]:
+        """The services of the streams that were not chosen."""
+        with self._reading():
+            found = self._database.execute(
+                f"SELECT DISTINCT service FROM judged WHERE service IS NOT NULL AND stream_id NOT IN {_DUE}"  # noqa: S608 - ours
+            )
+            return {service for (service,) in found}
 
     # -- what is to be remembered ---------------------------------------------------------------------------
 
@@ -241,7 +297,7 @@ class State:
     def forget(self, stream_id: str) -> None:
         """Forget a stream: retention has removed it."""
         with self._writing():
-            for table in ("streams", "carried", "faulty"):
+            for table in ("streams", "carried", "judged", "depends"):
                 self._database.execute(f"DELETE FROM {table} WHERE stream_id = ?", (stream_id,))  # noqa: S608 - names of ours
 
     def replace_partitions(
@@ -262,37 +318,69 @@ class State:
 
     def carry(self, stream_id: str, facts: bytes | None) -> None:
         """Keep what the next incremental check needs of a stream's records; None: it cannot go on."""
-        self._put("carried", stream_id, facts)
+        with self._writing():
+            if facts is None:
+                self._database.execute("DELETE FROM carried WHERE stream_id = ?", (stream_id,))
+            else:
+                self._database.execute("REPLACE INTO carried VALUES (?, ?)", (stream_id, facts))
 
-    def blame(self, stream_id: str, report: str | None) -> None:
-        """Keep the report of a stream at fault, as JSON; None: it is not at fault."""
-        self._put("faulty", stream_id, report)
+    def keep(self, summary: Summary, depends: Iterable[str]) -> None:
+        """Keep how a stream was judged.
+
+        Args:
+            summary: What is counted of it, and its report.
+            depends: The streams whose records its report says something of.
+        """
+        with self._writing():
+            values = [getattr(summary, name) for name in Summary.__slots__]
+            marks = ", ".join("?" * len(values))
+            self._database.execute(f"REPLACE INTO judged VALUES ({marks})", values)  # noqa: S608 - as many as columns
+            self._database.execute("DELETE FROM depends WHERE stream_id = ?", (summary.stream_id,))
+            self._database.executemany(
+                "INSERT INTO depends VALUES (?, ?)", [(summary.stream_id, other) for other in depends]
+            )
 
     def begin_anew(self) -> None:
         """Forget what incremental checks need: everything is read again. The streams stay known."""
         with self._writing():
-            for table in ("carried", "faulty", "partitions", "undecodable"):
+            for table in ("carried", "judged", "depends", "partitions", "undecodable"):
                 self._database.execute(f"DELETE FROM {table}")  # noqa: S608 - names of ours
 
-    def commit(self, now_us: int, *, cluster: str | None = None) -> None:
+    def commit(self, now_us: int, *, judged_as: str, cluster: str | None = None) -> None:
         """Make what was said lasting, and let go of the lock: the state is of no more use.
+
+        Args:
+            now_us: When the check ended, microseconds since the Unix epoch.
+            judged_as: By which version and settings it judged.
+            cluster: The cluster's id; None leaves what is known.
 
         Raises:
             SinkError: It could not be written; the file is as it was.
         """
         with self._writing():
             self._database.execute(
-                "UPDATE trail SET saved_us = ?, cluster = coalesce(?, cluster)", (max(now_us, 1), cluster)
+                "UPDATE trail SET saved_us = ?, cluster = coalesce(?, cluster), judged_as = ?",
+                (max(now_us, 1), cluster, judged_as),
             )
             self._database.execute("COMMIT")
-        self.saved_us = max(now_us, 1)
+        self.saved_us, self.judged_as = max(now_us, 1), judged_as
         self.cluster = cluster or self.cluster
 
     # -- inside ---------------------------------------------------------------------------------------------
 
+    def _reading(self) -> AbstractContextManager[None]:
+        return reading(self.path)
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return writing(self.path)
+
     def _paged(self, select: str) -> Iterator[tuple[Any, ...]]:
-        """The rows in the order of the stream ids, which stand first in them; no cursor is left open."""
-        after, paging = "", f"{select} WHERE stream_id > ? ORDER BY stream_id LIMIT {_PAGE}"
+        """The rows in the order of the stream ids, which stand first in them; no cursor is left open.
+
+        Args:
+            select: The question, to which a condition can be added.
+        """
+        after, paging = "", f"{select} AND stream_id > ? ORDER BY stream_id LIMIT {_PAGE}"
         while True:
             with self._reading():
                 page = self._database.execute(paging, (after,)).fetchall()
@@ -300,104 +388,6 @@ class State:
             if len(page) < _PAGE:
                 return
             after = page[-1][0]
-
-    def _put(self, table: str, stream_id: str, value: bytes | str | None) -> None:
-        with self._writing():
-            if value is None:
-                self._database.execute(f"DELETE FROM {table} WHERE stream_id = ?", (stream_id,))  # noqa: S608 - names of ours
-            else:
-                self._database.execute(f"REPLACE INTO {table} VALUES (?, ?)", (stream_id, value))  # noqa: S608 - as above
-
-    def _make(self, prefix: str) -> None:
-        """Make the file under another name first: under its own it is never seen half made."""
-        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
-        beside.unlink(missing_ok=True)
-        try:
-            with closing(_connect(beside)) as database:
-                database.executescript(
-                    f"BEGIN; {_TABLES} PRAGMA application_id = {_APPLICATION_ID}; "
-                    f"PRAGMA user_version = {_VERSION}; COMMIT;"
-                )
-                database.execute("INSERT INTO trail VALUES (?, NULL, 0)", (prefix,))
-            beside.chmod(0o600)
-            try:
-                self.path.hardlink_to(beside)  # unlike a rename, it replaces nothing
-            except FileExistsError:
-                return  # another check has made one at the same time
-        finally:
-            beside.unlink(missing_ok=True)
-
-    def _refuse_foreign(self) -> None:
-        with self.path.open("rb") as file:
-            start = file.read(len(_MAGIC))
-        if not start:
-            raise self._refused("is empty; remove it to begin anew")
-        if start != _MAGIC:
-            raise self._refused("is no state of auditwire verify: name another file")
-
-    def _begin(self) -> None:
-        try:
-            self._database.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error) or "busy" in str(error):
-                raise self._refused(
-                    "is in use by another check: wait for its end, or name another file"
-                ) from None
-            raise
-
-    def _refuse_damaged(self, prefix: str) -> None:
-        one = self._database.execute
-        application, version = (
-            one(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-        )
-        if application != _APPLICATION_ID:
-            raise self._refused("is a SQLite database, and no state of auditwire verify: name another file")
-        if version != _VERSION:
-            raise self._refused(
-                f"has version {version}, and this auditwire reads version {_VERSION}: name another file"
-            )
-        found = one("PRAGMA quick_check(1)").fetchone()[0]
-        rows = one("SELECT prefix, cluster, saved_us FROM trail").fetchall()
-        (bad,) = one(
-            "SELECT count(*) FROM streams WHERE length(digest) != ? OR typeof(last_sequence) != 'integer'",
-            (_DIGEST_BYTES,),
-        ).fetchone()
-        if found != "ok" or len(rows) != 1 or bad:
-            raise self._refused(f"is damaged ({found if found != 'ok' else 'its rows make no sense'})")
-        there, self.cluster, self.saved_us = rows[0]
-        if there != prefix:
-            raise self._refused(f"belongs to the trail {there}, not to {prefix}: each has a state of its own")
-
-    def _refused(self, why: str) -> ConfigurationError:
-        return ConfigurationError("--state", f"{self.path} {why}")
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            raise self._refused(
-                f"cannot be read ({error}): if it is damaged, restore a copy, or remove it to begin anew"
-            ) from error
-        except OSError as error:
-            raise self._refused(f"cannot be opened: {error.strerror}") from error
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            raise SinkError(
-                f"the state could not be written to {self.path}: {error}; it is as it was"
-            ) from error
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    # isolation_level None: transactions begin and end where we say so
-    database = sqlite3.connect(path, timeout=0, isolation_level=None)
-    # the directory is synced too: a rollback journal that came back after a power cut would undo a commit
-    database.execute("PRAGMA synchronous = EXTRA")
-    return database
 
 
 def _known(row: tuple[Any, ...]) -> KnownStream:

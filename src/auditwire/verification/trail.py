@@ -67,6 +67,7 @@ def verify_trail(
     work_directory: Path | None = None,
     timeout: float = 30.0,
     fail_fast: bool = False,
+    changed_only: bool = False,
     on_report: Callable[[StreamReport, Standing], None] | None = None,
     on_progress: Callable[[Stage, int, int | None], None] | None = None,
 ) -> TrailReport:
@@ -95,6 +96,9 @@ def verify_trail(
             system's directory for temporary files by default.
         timeout: Seconds that the broker may be silent.
         fail_fast: End at the first stream at fault; nothing is remembered then.
+        changed_only: Hand out only the reports of the streams that were judged, and then of those at fault.
+            Without ``incremental`` that is all of them; with it, the streams of which nothing new was read
+            are counted as they were judged, which takes far less time.
         on_report: Called with each stream's report, and what it counts for, in the order of the ids.
         on_progress: Called a few times a second with what is done, how much, and how much there is.
 
@@ -135,6 +139,7 @@ def verify_trail(
             retention_ms=retention_ms,
             jobs=jobs,
             fail_fast=fail_fast,
+            changed_only=changed_only,
             on_report=on_report or (lambda _report, _standing: None),
             on_progress=on_progress or (lambda _stage, _done, _total: None),
             out=TrailReport(prefix=prefix, sealed=sealed),
@@ -169,6 +174,7 @@ class _Check:
     retention_ms: int | None
     jobs: int
     fail_fast: bool
+    changed_only: bool
     on_report: Callable[[StreamReport, Standing], None]
     on_progress: Callable[[Stage, int, int | None], None]
     out: TrailReport
@@ -187,7 +193,7 @@ class _Check:
         self._judge(gathered, memory, known=known)
         self._sum_up(gathered, told, memory, expect)
         if self.state is not None and not (self.fail_fast and self.out.standings["fault"]):
-            self._remember(gathered, told, known)
+            self._remember(gathered, told, known, memory)
         return self.out
 
     # -- reading --------------------------------------------------------------------------------------------
@@ -207,12 +213,13 @@ class _Check:
             return gathered, told, None
         if known and (count := self.state.uncarried()):
             raise NotTheSameError(f"of {count} streams the state does not hold what it takes to go on")
-        memory = Memory(self.state, incremental=bool(known))
+        settings = f"settled={self.settled} retention={self.retention_ms}"
+        memory = Memory(self.state, incremental=bool(known), settings=settings)
         if not known:
             self.state.begin_anew()
         with FactWriter(self.directory) as writer:
             try:
-                memory.give(writer)
+                memory.give(writer, gathered.runs)
             except CarryError as error:
                 raise NotTheSameError(str(error)) from error
             gathered.runs += writer.close()
@@ -263,11 +270,13 @@ class _Check:
             judged = judge_with_carry(gathered.runs, how, known=None if memory is None else memory.knows)
         else:  # a process cannot ask the state; what that knows was given as facts
             judged = self.workers.judge(gathered.runs, how)
-        for found, facts in judged:
-            report = found if memory is None else memory.take(found, facts)
-            if report is not None and self._ends_with(report):
-                return
-        for report in memory.rest() if memory is not None else ():
+        reports: Iterator[StreamReport]
+        if memory is None:
+            reports = (one.report for one in judged if one.report is not None)
+        else:
+            self.services |= memory.services()
+            reports = memory.reports(judged, self.out, changed_only=self.changed_only)
+        for report in reports:
             if self._ends_with(report):
                 return
 
@@ -306,13 +315,16 @@ class _Check:
         if memory is not None and memory.forgotten:
             out.notes.append(f"{memory.forgotten} streams are older than the retention, and forgotten")
 
-    def _remember(self, gathered: Gathered, told: Told, known: Mapping[Place, KnownPartition]) -> None:
+    def _remember(
+        self, gathered: Gathered, told: Told, known: Mapping[Place, KnownPartition], memory: Memory | None
+    ) -> None:
         state = self.state
         assert state is not None  # noqa: S101 - asked before
+        assert memory is not None  # noqa: S101 - as there is a state
         partitions = {}
         for place, position in gathered.positions.items():
             before = known.get(place, KnownPartition(None, 0))
             last = gathered.lasts.get(place, (before.last_offset, before.digest))
             partitions[place] = KnownPartition(told.ids.get(place[0]), position, *last)
         state.replace_partitions(partitions, self.out.undecodable)
-        state.commit(time.time_ns() // 1_000, cluster=told.cluster)
+        state.commit(time.time_ns() // 1_000, judged_as=memory.judged_as, cluster=told.cluster)

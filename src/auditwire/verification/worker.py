@@ -9,7 +9,7 @@ to the worker                               from the worker
 ``(source, directory)`` once
 ``("gather", partitions, known)``           ``("began",)`` when E1 is taken; ``("progress", (done, total))``
 ``"go on"`` when all have begun             ``("gathered", Gathered)``
-``("judge", runs, judging, shard)``         ``("reports", [...])`` several times, then ``("judged",)``
+``("judge", runs, judging, shard)``         ``("streams", [...])`` several times, then ``("judged",)``
 ..                                          ``("failed", error)`` instead of a result
 =========================================== =================================================================
 
@@ -21,7 +21,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from auditwire.errors import AuditwireError
 from auditwire.verification.gathering import gather
@@ -39,10 +39,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Judged", "Judging", "judge_with_carry", "serve"]
 
-_BATCH = 50  # reports in one message
+_BATCH = 50  # streams in one message
 
-Judged = tuple["StreamReport", "bytes | None"]
-"""A report, and what a state carries of the stream."""
+
+class Judged(NamedTuple):
+    """What a stream came to.
+
+    Attributes:
+        stream_id: The stream.
+        report: Its report; None of a stream that others speak of, and of which no record was read yet.
+        facts: What a state carries of it; None where that is nothing.
+    """
+
+    stream_id: str
+    report: StreamReport | None
+    facts: bytes | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +78,11 @@ def judge_with_carry(
     shard: tuple[int, int] = (0, 1),
     known: Callable[[str], bool] | None = None,
 ) -> Iterator[Judged]:
-    """Judge the wanted streams, each report with what is to be carried of its stream."""
+    """Judge the wanted streams, each report with what is to be carried of its stream.
+
+    Streams that have no report may have something to carry: what an opening checkpoint says of an earlier
+    stream, whose records come later, would be forgotten otherwise.
+    """
     carried: dict[str, bytes] = {}
     reports = judge(
         runs,
@@ -79,8 +94,15 @@ def judge_with_carry(
     )
     for report in reports:
         facts = carried.pop(report.stream_id, None)
+        yield from _without_report(carried)
         if report.wanted:
-            yield report, facts
+            yield Judged(report.stream_id, report, facts)
+    yield from _without_report(carried)
+
+
+def _without_report(carried: dict[str, bytes]) -> Iterator[Judged]:
+    for stream_id in list(carried):
+        yield Judged(stream_id, None, carried.pop(stream_id))
 
 
 def serve(pipe: Connection) -> None:
@@ -126,11 +148,14 @@ def _judge(pipe: Connection, runs: Sequence[Path], how: Judging, shard: tuple[in
     for judged in judge_with_carry(runs, how, shard=shard):
         batch.append(judged)
         if len(batch) == _BATCH:
-            pipe.send(("reports", batch))
+            pipe.send(("streams", batch))
             batch = []
-    pipe.send(("reports", batch))
+    pipe.send(("streams", batch))
     pipe.send(("judged",))
 
 
 if __name__ == "__main__":
-    serve(Connection(int(sys.argv[1])))
+    # what is sent has to be of the module's classes, which the other side knows, and not of the program's
+    from auditwire.verification import worker  # noqa: PLW0406 - the program is another module than this one
+
+    worker.serve(Connection(int(sys.argv[1])))

@@ -59,12 +59,12 @@ def test_each_partition_is_in_one_part_and_no_part_is_far_larger_than_another(
 
 def test_processes_judge_as_one_does_and_in_the_same_order(tmp_path: Path) -> None:
     runs = facts(tmp_path)
-    expected = [report for report, _ in judge_with_carry(runs, Judging())]
+    expected = [judged.report for judged in judge_with_carry(runs, Judging())]
     with Workers(NOWHERE, 3, tmp_path) as workers:
-        found = [report for report, _ in workers.judge(runs, Judging())]
+        found = [judged.report for judged in workers.judge(runs, Judging())]
     assert found == expected
-    assert [report.stream_id for report in found] == STREAMS
-    assert [report.verdict for report in found].count("fault") == 1
+    assert [report and report.stream_id for report in found] == STREAMS
+    assert [report and report.verdict for report in found].count("fault") == 1
 
 
 def test_a_process_that_is_killed_is_an_error_and_no_result(tmp_path: Path) -> None:
@@ -145,8 +145,8 @@ def test_a_worker_sends_reports_in_batches_and_says_when_it_is_done(tmp_path: Pa
     runs = facts(tmp_path)
     served = Served(tmp_path)
     served.ask("judge", runs, Judging(), (0, 1))
-    what, reports = served.hear()
-    assert (what, len(reports)) == ("reports", len(STREAMS))
+    what, streams = served.hear()
+    assert (what, len(streams)) == ("streams", len(STREAMS))
     assert served.hear() == ("judged",)
     served.end()
 
@@ -172,5 +172,5 @@ def test_a_worker_whose_listener_is_gone_in_the_middle_ends(tmp_path: Path) -> N
         runs = writer.close()
     served = Served(tmp_path)
     served.ask("judge", runs, Judging(), (0, 1))
-    assert served.hear()[0] == "reports"
+    assert served.hear()[0] == "streams"
     served.end()

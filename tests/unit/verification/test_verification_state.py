@@ -6,20 +6,48 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from auditwire.errors import ConfigurationError, SinkError
-from auditwire.verification import state as state_module
-from auditwire.verification.state import KnownPartition, KnownStream, State
+from auditwire.verification import state_file
+from auditwire.verification.state import KnownPartition, KnownStream, State, Summary, Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NOW = 1_700_000_000_000_000
 A, B = (
     KnownStream("a", 5, b"a" * 32, closed=False, last_ms=50),
     KnownStream("b", 0, b"b" * 32, True, 7, "svc"),
 )
+
+
+def summary(stream_id: str, verdict: str = "complete", standing: str = "proven", **values: Any) -> Summary:
+    """Of a stream of three records that took a second."""
+    return Summary(
+        **{
+            "stream_id": stream_id,
+            "verdict": verdict,
+            "standing": standing,
+            "sealed": "fault" if standing == "fault" else "proven",
+            "apart": standing == "fault",
+            "service": "svc",
+            "records": 3,
+            "duplicates": 2,
+            "checkpoints": 1,
+            "awaited": 0,
+            "withheld": 0,
+            "removed": 0,
+            "first_ms": 1_000,
+            "last_ms": 2_000,
+            "report": f"report of {stream_id}",
+            **values,
+        }
+    )
 
 
 def opened(path: Path, prefix: str = "audit") -> State:
@@ -35,27 +63,36 @@ def path(tmp_path: Path) -> Path:
         state.remember(B)
         state.replace_partitions({("t", 0): KnownPartition("id", 9, 8, b"p" * 32)}, {"foreign": 3})
         state.carry("a", b"facts")
-        state.blame("b", "{}")
-        state.commit(NOW, cluster="c1")
+        state.keep(summary("a"), ["z"])
+        state.keep(summary("b", "fault", "fault"), [])
+        state.commit(NOW, judged_as="1.0", cluster="c1")
     return path
 
 
 def everything(state: State) -> tuple[object, ...]:
-    return (
-        [*state.streams()],
-        state.partitions(),
-        [*state.carried()],
-        state.faulty(),
-        state.saved_us,
-    )
+    tables = ("streams", "partitions", "carried", "judged", "depends", "undecodable", "trail")
+    return tuple(state._database.execute(f"SELECT * FROM {table}").fetchall() for table in tables)
+
+
+def known(state: State) -> list[str]:
+    """The streams of which each table has something."""
+    tables = ("streams", "carried", "judged", "depends")
+    return [
+        "".join(stream_id for (stream_id,) in state._database.execute(f"SELECT stream_id FROM {table}"))
+        for table in tables
+    ]
+
+
+def chosen(state: State) -> list[str]:
+    return [stream_id for (stream_id,) in state._database.execute("SELECT stream_id FROM due")]
 
 
 def test_a_new_state_knows_nothing_and_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "state"
     with opened(path) as state:
         assert state.is_new
-        assert state.cluster is None
-        assert everything(state) == ([], {}, [], {}, 0)
+        assert (state.cluster, state.judged_as) == (None, None)
+        assert everything(state) == (*[[]] * 6, [("audit", None, 0, None)])
     assert path.stat().st_mode & 0o777 == 0o600
     assert [file.name for file in tmp_path.iterdir()] == ["state"]
 
@@ -63,12 +100,11 @@ def test_a_new_state_knows_nothing_and_is_readable_by_its_owner_alone(tmp_path: 
 def test_what_was_committed_is_there_again(path: Path) -> None:
     with opened(path) as state:
         assert not state.is_new
-        assert (state.cluster, state.saved_us) == ("c1", NOW)
+        assert (state.cluster, state.saved_us, state.judged_as) == ("c1", NOW, "1.0")
         assert [*state.streams()] == [A, B]
         assert state.partitions() == {("t", 0): KnownPartition("id", 9, 8, b"p" * 32)}
         assert state.undecodable() == {"foreign": 3}
-        assert [*state.carried()] == [("a", b"facts")]
-        assert state.faulty() == {"b": "{}"}
+        assert known(state) == ["ab", "a", "ab", "a"]
         assert (state.stream("b"), state.stream("c")) == (B, None)
 
 
@@ -108,25 +144,97 @@ def test_a_forgotten_stream_leaves_nothing(path: Path) -> None:
     with opened(path) as state:
         for stream in ("a", "b"):
             state.forget(stream)
-        assert everything(state)[0] == []
-        assert everything(state)[2:4] == ([], {})
+        assert known(state) == ["", "", "", ""]
 
 
 def test_beginning_anew_keeps_the_streams(path: Path) -> None:
     with opened(path) as state:
         state.begin_anew()
-        assert state.undecodable() == {}
-        assert everything(state) == ([A, B], {}, [], {}, NOW)
+        assert (state.undecodable(), state.partitions()) == ({}, {})
+        assert known(state) == ["ab", "", "", ""]
 
 
-def test_what_is_carried_and_blamed_can_be_replaced_and_removed(path: Path) -> None:
+def test_what_is_carried_can_be_replaced_and_removed(path: Path) -> None:
     with opened(path) as state:
+        state.select(None)
         state.carry("a", b"other")
-        state.blame("b", "[]")
-        assert ([*state.carried()], state.faulty()) == ([("a", b"other")], {"b": "[]"})
+        assert [*state.carried()] == [("a", b"other")]
         state.carry("a", None)
-        state.blame("b", None)
-        assert ([*state.carried()], state.faulty()) == ([], {})
+        assert [*state.carried()] == []
+
+
+# -- which streams are judged again -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(path: Path) -> Iterator[State]:
+    """A state that knows ten more streams: c to e depend on each other, f is awaited, g is at fault."""
+    with opened(path) as state:
+        for name in "cdefghijkl":
+            state.carry(name, name.encode())
+        for name, depends in {"c": "dx", "d": "e", "e": ""}.items():
+            state.keep(summary(name), depends)
+        state.keep(summary("f", "open", "open", awaited=2, first_ms=500, last_ms=-1, service="other"), "")
+        state.keep(summary("g", "fault", "fault"), "e")
+        for name in "hijkl":
+            state.keep(summary(name, "recovered", "open", service=None), "")
+        yield state
+
+
+@pytest.mark.parametrize(
+    ("renewed", "expected"),
+    [
+        ([], "f"),  # what may still come is looked for by every check
+        (["h", "new"], "fhnew"),
+        (["e"], "def"),
+        (["x"], "cdefx"),
+        (["c"], "cdefx"),
+        (["g"], "f"),
+        (None, "acdefhijkl"),
+    ],
+)
+def test_those_are_chosen_of_which_there_are_new_facts_and_what_they_have_to_do_with(
+    many: State, renewed: list[str] | None, expected: str
+) -> None:
+    many.select(renewed)
+    assert "".join(chosen(many)) == "".join(sorted(chosen(many)))
+    assert sorted("".join(chosen(many))) == sorted(expected)
+    assert [name for name, _ in many.carried()] == [name for name in chosen(many) if name not in ("x", "new")]
+    assert many.is_due("f")
+    assert not many.is_due("g")
+
+
+def test_streams_that_were_not_chosen_are_counted_by_verdict_and_standing(many: State) -> None:
+    many.select(["h"])
+    found = {(totals.verdict, totals.standing): totals for totals in many.totals(sealed=False)}
+    assert found == {
+        ("complete", "proven"): Totals("complete", "proven", 4, 12, 8, 4, 0, 0, 0, None, None),
+        ("recovered", "open"): Totals("recovered", "open", 4, 12, 8, 4, 0, 0, 0, None, None),
+    }
+    assert {totals.standing for totals in many.totals(sealed=True)} == {"proven"}
+    assert many.services() == {"svc"}
+
+
+def test_the_oldest_and_the_most_silent_stream_are_among_the_open_ones_that_have_a_time(path: Path) -> None:
+    with opened(path) as state:
+        for name, first, last in (("c", 700, -1), ("d", 600, 900), ("e", -1, 800)):
+            state.keep(summary(name, "open", "open", first_ms=first, last_ms=last), [])
+        state.select([])
+        open_ = next(totals for totals in state.totals(sealed=False) if totals.verdict == "open")
+        assert (open_.streams, open_.oldest_ms, open_.silent_ms) == (3, 600, 800)
+
+
+def test_reports_of_streams_that_were_not_chosen_are_told_in_order(many: State) -> None:
+    many.select(["h"])
+    assert [*many.reports(apart=False)] == [f"report of {name}" for name in "abcdegijkl"]
+    assert [*many.reports(apart=True)] == [f"report of {name}" for name in "bg"]
+
+
+def test_how_a_stream_was_judged_replaces_how_it_was_before(many: State) -> None:
+    many.keep(summary("c", "open", "open"), ["y"])
+    many.select(["x"])
+    assert "c" not in chosen(many)
+    assert next(totals for totals in many.totals(sealed=False) if totals.verdict == "open").streams == 1
 
 
 def test_many_streams_are_told_in_order_while_those_passed_are_forgotten(tmp_path: Path) -> None:
@@ -142,21 +250,24 @@ def test_many_streams_are_told_in_order_while_those_passed_are_forgotten(tmp_pat
         assert [*state.streams()] == []
 
 
-def test_streams_of_which_nothing_is_carried_are_counted_unless_they_are_at_fault(path: Path) -> None:
+def test_streams_that_lack_what_it_takes_to_go_on_are_counted(path: Path) -> None:
     with opened(path) as state:
-        assert state.uncarried() == 0
-        state.blame("b", None)
+        assert state.uncarried() == 0  # of one at fault nothing is carried
+        state.keep(summary("b"), [])
         assert state.uncarried() == 1
         state.carry("a", None)
         assert state.uncarried() == 2
+        state.remember(KnownStream("c", 1, bytes(32), closed=False, last_ms=0))
+        state.carry("c", b"facts")  # and how it was judged is not there
+        assert state.uncarried() == 3
 
 
 def test_a_cluster_that_is_not_told_does_not_replace_the_one_that_is_known(path: Path) -> None:
     with opened(path) as state:
-        state.commit(NOW + 1)
-        assert (state.cluster, state.saved_us) == ("c1", NOW + 1)
+        state.commit(NOW + 1, judged_as="2.0")
+        assert (state.cluster, state.saved_us, state.judged_as) == ("c1", NOW + 1, "2.0")
     with opened(path) as state:
-        assert (state.cluster, state.saved_us) == ("c1", NOW + 1)
+        assert (state.cluster, state.saved_us, state.judged_as) == ("c1", NOW + 1, "2.0")
 
 
 @given(
@@ -195,7 +306,7 @@ def test_a_partition_is_resumed_at_its_last_record_to_see_whether_it_is_still_th
 def test_the_tables_are_those_of_the_modules_description(path: Path) -> None:
     documented: dict[str, list[str]] = {}
     table = ""
-    for name, column in re.findall(r"^(``\w+``|) +(\w+)  +\S", state_module.__doc__ or "", re.MULTILINE):
+    for name, column in re.findall(r"^(``\w+``|) +(\w+)  +\S", state_file.__doc__ or "", re.MULTILINE):
         table = name.strip("`") or table
         documented.setdefault(table, []).append(column)
     with closing(sqlite3.connect(path)) as database:
@@ -203,7 +314,7 @@ def test_the_tables_are_those_of_the_modules_description(path: Path) -> None:
         found = {name: [row[1] for row in database.execute(f"PRAGMA table_info({name})")] for name in names}
         numbers = [database.execute(f"PRAGMA {n}").fetchone()[0] for n in ("application_id", "user_version")]
     assert documented == found
-    assert numbers == [0x41775653, 1]
+    assert numbers == [0x41775653, 2]
     assert (0x41775653).to_bytes(4, "big") == b"AwVS"
 
 
@@ -240,8 +351,8 @@ def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
 
 def test_a_state_of_another_version_is_refused(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA user_version = 2")
-    assert refused(path) == "has version 2, and this auditwire reads version 1: name another file"
+        database.execute("PRAGMA user_version = 1")
+    assert refused(path) == "has version 1, and this auditwire reads version 2: name another file"
 
 
 def test_a_state_of_another_trail_is_refused(path: Path) -> None:
@@ -254,7 +365,7 @@ def test_a_state_of_another_trail_is_refused(path: Path) -> None:
     "statement",
     [
         "DELETE FROM trail",
-        "INSERT INTO trail VALUES ('audit', NULL, 1)",
+        "INSERT INTO trail VALUES ('audit', NULL, 1, NULL)",
         "UPDATE streams SET digest = x'00'",
         "UPDATE streams SET last_sequence = 'many'",
     ],
@@ -341,7 +452,7 @@ def test_a_state_that_another_check_makes_at_the_same_time_is_taken(
                 patch.setattr(Path, "exists", real)
                 with opened(path) as other:
                     other.remember(A)
-                    other.commit(NOW)
+                    other.commit(NOW, judged_as="1.0")
             return False
         return real(self)
 
