@@ -176,8 +176,8 @@ class Stream:
     def next(self) -> int:
         return len(self.names)
 
-    def add(self, event: AuditEvent) -> Stream:
-        event.timestamp_us = OPENED_US + 1_000 * self.next
+    def add(self, event: AuditEvent, *, at_us: int | None = None) -> Stream:
+        event.timestamp_us = OPENED_US + 1_000 * self.next if at_us is None else at_us
         name = f"{self.name}{self.next}"
         self.messages.record(name, event, self.stream_id, self.next, confluent=self.confluent)
         record = self.messages.named[name]

@@ -37,6 +37,14 @@ def said_by_the_producer(base: Base) -> None:
     t.quarantine(t[3]).close()
     there = {**whole(t, withheld=[3]), "verdict": "open", "records": 5, "sealed_to": -1}
     case("a withheld checkpoint", "14 22", t.without(3), {**there, "unproven": [[0, 2]]})
+    behind = Stream(m, "behind", B).quarantine(base.a[2], quarantined_sequence=8).close()
+    case(
+        "a withheld record behind a closing checkpoint",
+        "22",
+        base.a.names + behind.names,
+        base.of_a(faults=[("quarantine", 8)]),
+        whole(behind),
+    )
     forged = Stream(m, "forged", B).quarantine(base.a[2]).close()
     case(
         "a deleted record for which somebody says that it is withheld (a limit)",
@@ -135,6 +143,24 @@ def damaged_journals(base: Base) -> None:
             whole(hole),
             settled=settled,
         )
+    first_ends = {f"{hole[2].topic}/{hole[2].partition}": hole[2].offset}
+    case(
+        "the same, the second part of the statement behind the first ends",
+        "32 33 40",
+        f.without(6) + hole.names,
+        base.of_f(records=8, recoveries=2, awaited=[[6, 6]]),
+        whole(hole),
+        first_ends=first_ends,
+    )
+    case(
+        "the same, settled all the same",
+        "32 40",
+        f.without(6) + hole.names,
+        unreadable,
+        whole(hole),
+        first_ends=first_ends,
+        settled=True,
+    )
     case(
         "a record that the journal has not and the broker has",
         "32 35",
@@ -233,6 +259,15 @@ def contradicted(base: Base) -> None:
     case("a recovery record against a checkpoint, about an absent record", "26", y.without(3) + liar.names)
     base.trails.out[-1] |= {"streams": [there, whole(liar)], "exit_status": 1}
     entry = pack_entry(0, bytes(32))
+    both = Stream(m, "both", B).adopt(forged, (3, 4), last=4).quarantine(y[3]).close()
+    there = {**there, "awaited": [], "withheld": [3]}
+    case(
+        "a recovery record against a checkpoint, about a withheld record",
+        "22 26",
+        y.without(3) + both.names,
+        there,
+        whole(both),
+    )
     for number, (name, first, last, entries, at) in enumerate(
         (
             ("before record 0", -1, 5, [entry], 0),
@@ -285,15 +320,32 @@ def named(base: Base) -> None:
     absent = {**whole(b, absent_streams=[A]), "verdict": "open"}
     case("a whole stream deleted that a later one names", "19 43 44", b.names, absent)
     cut = expect(A, "open", 5, to=4, sealed=3, ack=4, awaited=[[5, 7]], unproven=[[4, 4]])
-    case("a tail deleted that a later stream names", "20 29 33", a.names[:5] + b.names, cut, whole(b))
     missing = {"verdict": "fault", "awaited": [], "missing": [[5, 7]], "faults": [["missing", 5]]}
+    gone = {**cut, **missing}
+    case("a tail deleted that a later stream names", "20 29 33", a.names[:5] + b.names, gone, whole(b))
+    first_ends = {f"{b[0].topic}/{b[0].partition}": b[0].offset}
+    for settled, there in ((False, cut), (True, gone)):
+        case(
+            "the same, the naming behind the first ends" + (", settled" if settled else ""),
+            "33 40",
+            a.names[:5] + b.names,
+            there,
+            whole(b),
+            first_ends=first_ends,
+            settled=settled,
+        )
+    u = Stream(m, "lost").turns(5)
+    late = Stream(m, "lost-by", B).adopt(u, (3, 5), last=5, unreadable=["0:4096-8192"]).close()
+    after = Stream(m, "lost-after", C, previous=[f"{A}:5:{u[5].digest.hex()}"]).close()
+    there = expect(A, "fault", 4, to=5, sealed=-1, ack=0, recoveries=1, recovered_to=5)
+    there |= {"unreadable": [[1, 2]], "unproven": [[0, 0]], "faults": [["unreadable", 1]]}
     case(
-        "the same when nothing can be on its way",
-        "20 29 33",
-        a.names[:5] + b.names,
-        {**cut, **missing},
-        whole(b),
-        settled=True,
+        "numbers absent before a statement begins, of a stream that a later one names",
+        "32 33",
+        u.without(1, 2) + late.names + after.names,
+        there,
+        whole(late),
+        whole(after),
     )
     wrong = Stream(m, "wrong", B, previous=[f"{A}:7:{'00' * 32}"]).close()
     case(
@@ -316,6 +368,7 @@ def named(base: Base) -> None:
             ("no record", "x"),
             ("a negative sequence", f"{A}:-1:{'00' * 32}"),
             ("half a digest", f"{A}:1:{'00' * 16}"),
+            ("a sequence of more than 63 bits", f"{A}:9223372036854775808:{'00' * 32}"),
         )
     ):
         bad = Stream(m, f"naming{number}-", B, previous=[text]).close()

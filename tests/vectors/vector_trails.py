@@ -299,14 +299,49 @@ def removed(base: Base) -> None:
     case("a record behind one that is older than the horizon", "34", a.without(2), one, horizon_ms=opened + 2)
     gone = {**one, "verdict": "fault", "removed": [], "missing": [[2, 2]], "faults": [["missing", 2]]}
     case("a record behind one that is not", "34", a.without(2), gone, horizon_ms=opened + 1)
-    base.messages.changed("a1-timeless", "a1", timestamp_ms=-1)
+    for name, kafka_ms in (("late", opened + 2 * HOUR_MS), ("early", opened), ("none", -1)):
+        base.messages.changed(f"a1-{name}", "a1", partition=0, offset=9_005, timestamp_ms=kafka_ms)
     case(
-        "a record behind one without a timestamp",
+        "a record behind one that was delivered hours later",
         "34",
-        [name.replace("a1", "a1-timeless") for name in a.without(2)],
-        gone,
-        horizon_ms=opened + 9,
+        [name.replace("a1", "a1-late") for name in a.without(2)],
+        one,
+        horizon_ms=opened + 2,
     )
+    case(
+        "a record behind one with an older Kafka timestamp than its event",
+        "34",
+        [name.replace("a1", "a1-early") for name in a.without(2)],
+        gone,
+        horizon_ms=opened + 1,
+    )
+    case(
+        "a record behind one of which such a copy was made",
+        "34",
+        [*a.without(2), "a1-early"],
+        {**gone, "duplicates": 1},
+        horizon_ms=opened + 1,
+    )
+    case(
+        "a record behind one without a Kafka timestamp",
+        "34",
+        [name.replace("a1", "a1-none") for name in a.without(2)],
+        one,
+        horizon_ms=opened + 2,
+    )
+    dated = Stream(base.messages, "dated").turns(2)
+    dated.add(TurnEndEvent(), at_us=-1).turns(2).close()
+    there = whole(dated, missing=[[4, 4]], faults=[("missing", 4)])
+    there |= {"verdict": "fault", "records": 6}
+    case(
+        "a record behind an event of 1969, which is behind one that is not older than the horizon",
+        "34",
+        dated.without(4),
+        there,
+        horizon_ms=opened + 2,
+    )
+    there = {**there, "verdict": "open", "removed": [[4, 4]], "missing": [], "faults": []}
+    case("the same, that one older", "34", dated.without(4), there, horizon_ms=opened + 3)
     case(
         "a checkpoint that retention removed",
         "14 34 45",

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"math"
 	"regexp"
 	"sort"
 	"strconv"
@@ -35,7 +36,7 @@ type record struct {
 	stream   string
 	sequence int64
 	ms       int64
-	latest   int64 // of all messages of this sequence, in the first
+	latest   int64 // the latest time of an event with this sequence, in the first record
 	counted  bool
 }
 
@@ -81,6 +82,7 @@ type naming struct {
 	stream   string
 	sequence int64
 	digest   string
+	counted  bool
 }
 
 // A stream is what there is of it, and what other streams say of it.
@@ -106,18 +108,24 @@ func newTrail(topics map[string]string, settled bool, horizon int64) *trail {
 	return &trail{map[string]*stream{}, topics, settled, horizon, map[string]int{}}
 }
 
-// excuses applies V-34 to absent records between two that are there, nil for none.
-func (t *trail) excuses(id string, below, above *record) bool {
-	ms := int64(-1)
+// excuses applies V-34 to absent records with so many below them that are there.
+func (c *court) excuses(below int) bool {
+	times, id := []int64{}, c.StreamID
 	if isUUID7.MatchString(id) {
-		ms, _ = strconv.ParseInt(id[:8]+id[9:13], 16, 64)
-	} else if above != nil {
-		ms = above.latest
+		opened, _ := strconv.ParseInt(id[:8]+id[9:13], 16, 64)
+		times = append(times, opened)
 	}
-	if below != nil {
-		ms = below.latest
+	if below > 0 {
+		times = append(times, c.latest[below-1])
 	}
-	return 0 <= ms && ms < t.horizon
+	if len(times) == 0 && below < len(c.sequences) {
+		times = append(times, c.held(c.sequences[below]).latest)
+	}
+	excused := c.horizon > 0 && len(times) > 0
+	for _, ms := range times {
+		excused = excused && ms < c.horizon
+	}
+	return excused
 }
 
 func (t *trail) stream(id string) *stream {
@@ -133,7 +141,7 @@ func (t *trail) stream(id string) *stream {
 
 // add takes a message, of which b was read.
 func (t *trail) add(m *message, b *body) {
-	r := &record{b, b.text("stream_id"), b.number("sequence"), m.ms, m.ms, m.counted}
+	r := &record{b, b.text("stream_id"), b.number("sequence"), m.ms, eventMS(b), m.counted}
 	s := t.stream(r.stream)
 	if t.misplaced(m, b) {
 		s.fault("placement", r.sequence)
@@ -151,6 +159,7 @@ func (t *trail) add(m *message, b *body) {
 	case "checkpoint":
 		for _, line := range b.texts("previous") {
 			if found, ok := namingOf(line); ok {
+				found.counted = m.counted
 				about := t.stream(found.stream)
 				about.namings = append(about.namings, found)
 			}
@@ -162,7 +171,7 @@ func (t *trail) add(m *message, b *body) {
 		s.variants[r.sequence] = append(s.variants[r.sequence], r)
 	}
 	first := s.held(r.sequence)
-	first.latest = max(first.latest, m.ms) // of all copies (V-34)
+	first.latest = max(first.latest, r.latest)
 }
 
 // misplaced applies V-36 to V-38.
@@ -200,7 +209,7 @@ func (t *trail) misplaced(m *message, b *body) bool {
 }
 
 var (
-	isUUID7  = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-7`)
+	isUUID7  = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 	isTrace  = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-01$`)
 	isEntry  = regexp.MustCompile(`^[A-Za-z0-9_-]{44}$`)
 	isNaming = regexp.MustCompile(`^([^:]+):([0-9]{1,19}):([0-9a-f]{64})$`)
@@ -211,9 +220,9 @@ func namingOf(line string) (naming, bool) {
 	if found == nil {
 		return naming{}, false
 	}
-	sequence, _ := strconv.ParseInt(found[2], 10, 64) // at most the largest
+	sequence, err := strconv.ParseInt(found[2], 10, 64) // 19 digits may be too many
 	digest, _ := hex.DecodeString(found[3])
-	return naming{found[1], sequence, string(digest)}, true
+	return naming{found[1], sequence, string(digest), false}, err == nil
 }
 
 func eventMS(b *body) int64 {
@@ -297,14 +306,20 @@ type court struct {
 	unreadable  bool
 	absent      map[int64]string // sequences that are listed and not there -> digest
 	known       int64
+	delivered   int64   // as namings that count say
+	latest      []int64 // of each sequence that is there, the latest time of an event up to it
 }
 
 // judge tells whether there is anything to report.
 func (c *court) judge() bool {
 	s := c.stream
-	for _, n := range s.sequences {
+	for i, n := range s.sequences {
 		r := s.variants[n][0]
 		s.Records, s.LastSequence = s.Records+1, n
+		c.latest = append(c.latest, r.latest)
+		if i > 0 {
+			c.latest[i] = max(c.latest[i-1], r.latest)
+		}
 		if len(s.variants[n]) > 1 {
 			s.fault("conflict", n)
 		}
@@ -320,9 +335,12 @@ func (c *court) judge() bool {
 	if s.Records == 0 && s.RecoveredTo < 0 && !c.unreadable && len(s.Faults) == 0 {
 		return false
 	}
-	c.known = s.RecoveredTo
+	c.known, c.delivered = s.RecoveredTo, none
 	for _, named := range s.namings {
 		c.known = max(c.known, named.sequence)
+		if named.counted {
+			c.delivered = max(c.delivered, named.sequence)
+		}
 	}
 	c.beginning()
 	c.compare()
@@ -347,6 +365,9 @@ func (c *court) recover() {
 	})
 	var before *record // the adopter's last part that lists something
 	for i, r := range s.recoveries {
+		for j := i + 1; j < len(s.recoveries) && s.recoveries[j].stream == r.stream && s.recoveries[j].digest == r.digest; j++ {
+			r.counted = r.counted || s.recoveries[j].counted // the first of the copies speaks for all
+		}
 		if i > 0 && r.stream == s.recoveries[i-1].stream && r.digest == s.recoveries[i-1].digest {
 			continue // a copy
 		}
@@ -383,7 +404,7 @@ func (c *court) recover() {
 		}
 		if before != nil {
 			ended := before.number("first_sequence") + int64(len(before.texts("entries"))) - 1
-			if first > ended+1 && c.streams[r.stream].holds(before.sequence, r.sequence) {
+			if first > ended+1 && before.counted && r.counted && c.streams[r.stream].holds(before.sequence, r.sequence) {
 				c.holes = append(c.holes, span{ended + 1, first - 1})
 			}
 		}
@@ -492,8 +513,20 @@ func (c *court) ending() int64 {
 // withhold applies V-22 and V-23.
 func (c *court) withhold() {
 	s, found := c.stream, map[int64]bool{}
+	closing := int64(math.MaxInt64)
+	for _, r := range c.checkpoints {
+		if r.text("reason") == "close" {
+			closing = min(closing, r.sequence)
+		}
+	}
 	for _, r := range s.quarantines {
 		n := r.number("quarantined_sequence")
+		if n > closing {
+			if s.held(n) == nil {
+				s.fault("quarantine", n)
+			}
+			continue
+		}
 		if listed, there := c.absent[n]; there && hex.EncodeToString([]byte(listed)) != r.text("quarantined_digest") {
 			s.fault("quarantine", n)
 		}
@@ -510,7 +543,7 @@ func (c *court) sortAbsent(end int64) {
 	s := c.stream
 	taken := append(append([]int64{}, s.sequences...), s.Withheld...)
 	sort.Slice(taken, func(i, j int) bool { return taken[i] < taken[j] })
-	edges := []int64{s.Acknowledged, c.known + 1, s.RecoveredTo + 1}
+	edges := []int64{s.Acknowledged, c.known + 1, c.delivered + 1, s.RecoveredTo + 1}
 	for _, run := range append(append([]span{}, c.runs...), c.holes...) {
 		edges = append(edges, run[0], run[1]+1)
 	}
@@ -533,14 +566,7 @@ func (c *court) cut(first, end int64, edges []int64) {
 	s := c.stream
 	lists := map[string]*[]span{"missing": &s.Missing, "awaited": &s.Awaited, "unreadable": &s.Unreadable,
 		"unaccounted": &s.Unaccounted, "removed": &s.Removed}
-	above := sort.Search(len(s.sequences), func(i int) bool { return s.sequences[i] > first })
-	around := [2]*record{}
-	for i, at := range []int{above - 1, above} {
-		if at >= 0 && at < len(s.sequences) {
-			around[i] = s.held(s.sequences[at])
-		}
-	}
-	excused := c.excuses(s.StreamID, around[0], around[1])
+	excused := c.excuses(sort.Search(len(s.sequences), func(i int) bool { return s.sequences[i] > first }))
 	meaning := func(n int64) (string, bool) {
 		what := c.meaning(n)
 		isFault := what == "missing" || what == "unreadable"
@@ -577,7 +603,7 @@ func (c *court) meaning(n int64) string {
 		return "awaited"
 	case !in(c.runs) && in(c.holes):
 		return "unreadable"
-	case !c.settled:
+	case !c.settled && n > c.delivered:
 		return "awaited"
 	case !in(c.runs) && n <= c.RecoveredTo && damaged:
 		return "unreadable"

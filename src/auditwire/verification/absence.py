@@ -26,18 +26,22 @@ class AbsenceRule:
         acknowledged: A checkpoint says that the broker had every record below this sequence.
         known_to: The last record that the stream is known to have left behind, by recovery records and by
             the streams after it.
-        settled: True when nothing can be on its way any more.
+        delivered_to: Up to there nothing can be on its way any more: a later stream names the record.
+        settled: True when nothing can be anywhere.
     """
 
-    __slots__ = ("_acknowledged", "_edges", "_known_to", "_recovery", "_settled")
+    __slots__ = ("_acknowledged", "_delivered_to", "_edges", "_known_to", "_recovery", "_settled")
 
-    def __init__(self, recovery: Recovery, *, acknowledged: int, known_to: int, settled: bool) -> None:
+    def __init__(
+        self, recovery: Recovery, *, acknowledged: int, known_to: int, delivered_to: int, settled: bool
+    ) -> None:
         self._recovery = recovery
         self._acknowledged = acknowledged
         self._known_to = known_to
+        self._delivered_to = delivered_to
         self._settled = settled
         # between two of these, every sequence means the same
-        edges = {acknowledged, known_to + 1, recovery.last_sequence + 1}
+        edges = {acknowledged, known_to + 1, delivered_to + 1, recovery.last_sequence + 1}
         edges.update(edge for first, last in (*recovery.runs, *recovery.holes) for edge in (first, last + 1))
         self._edges = sorted(edges)
 
@@ -55,6 +59,6 @@ class AbsenceRule:
             return "unaccounted" if self._settled else "awaited"
         if contains(recovery.holes, number) and not contains(recovery.runs, number):
             return "unreadable"
-        if self._settled:
+        if self._settled or number <= self._delivered_to:
             return "unreadable" if recovery.is_damaged_at(number) else "missing"
         return "awaited"

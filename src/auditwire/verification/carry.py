@@ -16,7 +16,7 @@ rows: of more, the lowest become ranges too, and stay unproven.
 ====================== =============================================================================
 bytes                  meaning
 ====================== =============================================================================
-8                      ``AWCARRY`` and the format's number, 1
+8                      ``AWCARRY`` and the format's number, 2
 4                      CRC-32 of what follows
 4                      bytes of the names
 names                  JSON object with ``topics`` and ``types``, hex of the code -> text
@@ -27,7 +27,7 @@ rest                   claims, each with its length before it (4 bytes)
 
 Numbers are big-endian; :mod:`auditwire.verification.layout` has rows and claims. A ``CARRIED`` claim is an
 array: acknowledged, whether record 0 is an opening checkpoint, its time in ms, the closing checkpoint,
-trail, service, duplicates, the first Kafka timestamp, and what ``ChainJudge.state`` returns. A stream
+trail, service, duplicates, the time of the first event, and what ``ChainJudge.state`` returns. A stream
 without records has none.
 """
 
@@ -45,11 +45,13 @@ from auditwire.verification.layout import (
     Names,
     about,
     head,
+    latest_of,
     packed,
     sequence_of,
     timestamp_of,
     type_of_code,
 )
+from auditwire.verification.speech import NAMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -64,12 +66,11 @@ MOST_ROWS = 100_000
 """Rows of one stream that are carried."""
 
 PRESENT = Struct(">QqB")
-"""Payload of a ``PRESENT`` claim: the last sequence, its Kafka timestamp, 1 when they are listed, else 0."""
+"""Payload of a ``PRESENT`` claim: last sequence, latest time of an event, 1 when they are listed, else 0."""
 
-_MAGIC = b"AWCARRY\x01"
+_MAGIC = b"AWCARRY\x02"
 _LENGTH = Struct(">I")
 _COUNT = Struct(">Q")
-_NUMBER = Struct(">Q")
 _TYPE = slice(40, 48)  # of a row
 _TOPIC = slice(48, 56)
 
@@ -117,7 +118,8 @@ class CarryWriter:
         first, end = sequence_of(rows[0]), sequence_of(rows[-1]) + 1
         settled = min(max(self._heads.acknowledged, first), end) if listed else first
         if settled > first:
-            self._range(first, settled - 1, timestamp_of(rows[settled - 1 - first]), listed=True)
+            latest_ms = latest_of(rows[: settled - first])
+            self._range(first, settled - 1, latest_ms, listed=True)
         if listed:
             self._claims += self._listers.cut(settled, end)
         self._rows += [(row, listed) for row in rows[settled - first :]]
@@ -156,8 +158,8 @@ class CarryWriter:
         claims = [*heads.raw]
         if report.records:  # or nothing but what other streams say is known
             claims.append(head(Kind.CARRIED, packed(said)))
-        if heads.named_to >= 0:
-            claims.append(head(Kind.NAMED, _NUMBER.pack(heads.named_to)))
+        if heads.named_to >= 0:  # it lies below the first ends of the next check, and counts there
+            claims.append(head(Kind.NAMED, NAMED.pack(heads.named_to, 0)))
         claims += self._claims
         claims += [
             about(part.first, Kind.PRESENT, PRESENT.pack(part.last, part.timestamp_ms, part.listed))
@@ -169,7 +171,8 @@ class CarryWriter:
 
     def _range(self, first: int, last: int, timestamp_ms: int, *, listed: bool) -> None:
         if self._ranges and self._ranges[-1].last == first - 1 and self._ranges[-1].listed == listed:
-            first = self._ranges.pop().first
+            first, _, earlier_ms, _ = self._ranges.pop()
+            timestamp_ms = max(timestamp_ms, earlier_ms)
         self._ranges.append(_Range(first, last, timestamp_ms, listed))
 
     def _used(self, rows: Iterable[bytes]) -> bytes:

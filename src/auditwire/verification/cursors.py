@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from itertools import pairwise
 from struct import Struct
 from typing import TYPE_CHECKING, cast
 
-from auditwire.verification.layout import BODY, IDENTITY, SEQUENCE, Kind, sequence_of, timestamp_of
+from auditwire.verification.layout import BODY, IDENTITY, SEQUENCE, Kind, sequence_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -107,26 +108,17 @@ class RowCursor:
 
 
 def each_once(rows: Sequence[bytes]) -> list[bytes]:
-    """Of rows of one sequence one for each different record: of equal ones that with the latest timestamp.
-
-    An old timestamp is easily given to a copy, and would excuse what is absent behind it.
-    """
+    """Of rows of one sequence one for each different record, the first."""
     out = [rows[0]]
-    for row in rows[1:]:  # equal ones stand together
-        if row[IDENTITY] != out[-1][IDENTITY]:
-            out.append(row)
-        elif timestamp_of(row) > timestamp_of(out[-1]):
-            out[-1] = row
+    out += (row for before, row in pairwise(rows) if row[IDENTITY] != before[IDENTITY])
     return out
 
 
 def without_copies(rows: Sequence[bytes]) -> list[bytes]:
-    """Rows in order, of equal ones that with the latest timestamp; as ``each_once``, for many sequences."""
+    """Rows in order, of equal ones the first; as ``each_once``, for many sequences."""
     out: dict[bytes, bytes] = {}
     for row in rows:
-        other = out.setdefault(row[_RECORD], row)
-        if other is not row and timestamp_of(row) > timestamp_of(other):
-            out[row[_RECORD]] = row
+        out.setdefault(row[_RECORD], row)
     return list(out.values())
 
 

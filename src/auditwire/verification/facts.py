@@ -60,7 +60,7 @@ _CONFLUENT = HEADER_BYTES["confluent"]
 _REFUSALS = (KeyError, TypeError, *REFUSALS)  # no header known so far; no value; what the decoder refuses
 _SOURCE = 2  # where it puts ce_source
 _ROW = Struct(
-    ">Q32s20sqq"
+    ">Q32s20sqQ"
 )  # the bytes of layout.ROW, those that all records of a type on a partition share as one
 _ROW_COST = 128  # bytes of a row in memory: the object, and its place in a list
 _STREAM_COST = 4  # rows' worth of memory that a stream costs
@@ -197,8 +197,10 @@ class FactWriter:
             if not timed:  # confluent_kafka.TIMESTAMP_NOT_AVAILABLE
                 timestamp = -1
             digest = sha256(value[_HEADER:] if value[0] else value[_CONFLUENT:]).digest()
-            stream.rows.append(pack(sequence, digest, shared, offset, timestamp))
-            if timestamp < time_us // 1_000:
+            time_ms = time_us // 1_000
+            since_1970 = time_ms if time_ms > 0 else 0  # noqa: FURB136 - as above: max() is a call
+            stream.rows.append(pack(sequence, digest, shared, offset, since_1970))
+            if timestamp < time_ms:
                 self._antedated(sequence, timestamp, stream)
             if event is not None:
                 self._hear(event, stream.stream_id, sequence, digest, Place(*place, offset), counted=counted)
@@ -218,12 +220,13 @@ class FactWriter:
         self._kinds_on(record.topic, record.partition)
         kind = self._kind_of(record.fingerprint, event.event_type, record.topic, record.partition)
         stream = self._stream(record.stream_id)
+        time_ms = event.timestamp_us // 1_000
         stream.rows.append(
-            _ROW.pack(record.sequence, record.digest, kind.shared, record.offset, record.timestamp_ms)
+            _ROW.pack(record.sequence, record.digest, kind.shared, record.offset, max(time_ms, 0))
         )
         self._room -= 1
         self._look_around(Around.record(record), record.sequence, place, stream)
-        if record.timestamp_ms < event.timestamp_us // 1_000:
+        if record.timestamp_ms < time_ms:
             self._antedated(record.sequence, record.timestamp_ms, stream)
         if kind.talks:
             self._hear(event, record.stream_id, record.sequence, record.digest, place, counted=counted)
@@ -239,7 +242,8 @@ class FactWriter:
             stream_id: The stream.
             last_sequence: Its highest sequence then.
             digest: SHA-256 of the body of that record, 32 bytes.
-            last_timestamp_ms: The Kafka timestamp of that record; -1: it had none.
+            last_timestamp_ms: The latest time of an event of the stream then, milliseconds since the Unix
+                epoch.
             closed: True when it had a closing checkpoint.
         """
         if self._room <= 0:

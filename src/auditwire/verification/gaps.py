@@ -56,7 +56,11 @@ class GapJudge:
         self._horizon = horizon
         self._settled = settled
         self._rule = AbsenceRule(
-            heads.recovery, acknowledged=heads.acknowledged, known_to=heads.known_to, settled=settled
+            heads.recovery,
+            acknowledged=heads.acknowledged,
+            known_to=heads.known_to,
+            delivered_to=heads.delivered_to,
+            settled=settled,
         )
         self._pending: _Piece | None = None  # may still grow
         self.explained_to = -1
@@ -71,8 +75,8 @@ class GapJudge:
         Args:
             first: The first.
             last: The last.
-            below_ms: Kafka timestamp of the nearest record below that is there; None: none is.
-            above_ms: The same of the nearest one above.
+            below_ms: The latest time of the events below that are there; None: none is.
+            above_ms: The time of the nearest event above; None: there is none.
             listed: The digest that is listed for the first one, in hex; None: nothing lists it.
         """
         excused = self._horizon is not None and self._horizon.excuses(
@@ -88,13 +92,21 @@ class GapJudge:
             self.first_open = may_come[0][0]
         return may_come
 
-    def gone(self, first: int, last: int) -> None:
-        """Take a range behind the last record that is there, up to the one that a state file knows."""
+    def gone(self, first: int, last: int, below_ms: int | None) -> None:
+        """Take a range behind the last record that is there, up to the one that a state file knows.
+
+        Args:
+            first: The first.
+            last: The last.
+            below_ms: As for ``absent``.
+        """
         remembered = self._heads.remembered
         excused = (
             remembered is not None
             and self._horizon is not None
-            and self._horizon.excuses(self._heads.stream_id, remembered.last_timestamp_ms, None)
+            and self._horizon.excuses(
+                self._heads.stream_id, max(remembered.last_timestamp_ms, below_ms or 0), None
+            )
         )
         self.excused_last |= excused
         self._take(_Piece("removed" if excused else "gone", first, last, None))
@@ -120,12 +132,7 @@ class GapJudge:
         self._findings.range("missing" if what == "gone" else what, first, last)
         if what == "missing":
             verb = "is" if first == last else "are"
-            why = (
-                "nothing is on its way any more"
-                if self._settled
-                else "a checkpoint says that the broker had them"
-            )
-            message = f"{in_words(first, last)} {verb} missing: {why}"
+            message = f"{in_words(first, last)} {verb} missing: {self._why_missing(first)}"
             self._findings.fault("missing", first, message, expected=listed)
         elif what == "unreadable":
             ranges = self._heads.recovery.unreadable
@@ -135,6 +142,13 @@ class GapJudge:
                 f"the journal cannot be read any more{where}"
             )
             self._findings.fault("unreadable", first, message)
+
+    def _why_missing(self, first: int) -> str:
+        if self._settled:
+            return "nothing is on its way any more"
+        if first < self._heads.acknowledged:
+            return "a checkpoint says that the broker had them"
+        return f"a later stream says that all up to record {self._heads.delivered_to} was delivered"
 
 
 class _Piece(NamedTuple):

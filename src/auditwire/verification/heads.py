@@ -7,7 +7,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from auditwire.verification.layout import Kind, head, is_hashed, text_of, unpacked
-from auditwire.verification.speech import CHECKPOINT_HEAD
+from auditwire.verification.speech import CHECKPOINT_HEAD, NAMED, RECOVERY
 from auditwire.verification.statements import Recovery, Statement, put_together
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["REMEMBERED", "Heads", "Remembered", "read_heads"]
 
 REMEMBERED = Struct(">Q32sqB")
-_SEQUENCE = Struct(">Q")
 
 
 class Remembered(NamedTuple):
@@ -26,7 +25,7 @@ class Remembered(NamedTuple):
 
     last_sequence: int
     digest: bytes
-    last_timestamp_ms: int
+    last_timestamp_ms: int  # the latest time of an event
     closed: bool
 
 
@@ -44,10 +43,11 @@ class Heads:
         trail: As in the first checkpoint.
         service: As in the first checkpoint.
         named_to: The highest sequence that a later stream names; -1: none does.
+        delivered_to: The same, of those that count: nothing up to there is on its way any more.
         recovery: What adopters say.
         remembered: What a state file knows.
         duplicates: How many duplicates earlier checks have met.
-        first_timestamp_ms: The Kafka timestamp of the first record, where only an earlier check has seen it.
+        first_timestamp_ms: The time of the first event, where only an earlier check has seen it.
         chain: Where the chain of checkpoints stood in an earlier check.
         raw: What has to be carried to a later check as it is; kept only where one is to come.
     """
@@ -61,6 +61,7 @@ class Heads:
     trail: str | None = None
     service: str | None = None
     named_to: int = -1
+    delivered_to: int = -1
     recovery: Recovery
     remembered: Remembered | None = None
     duplicates: int = 0
@@ -106,7 +107,10 @@ def read_heads(
     for number, payload in enumerate(claims.heads(Kind.CHECKPOINT_HEAD)):
         _of_checkpoint(out, payload, is_first=number == 0)
     for payload in claims.heads(Kind.NAMED):
-        out.named_to = max(out.named_to, *_SEQUENCE.unpack(payload))
+        sequence, uncounted = NAMED.unpack(payload)
+        out.named_to = max(out.named_to, sequence)
+        if not uncounted:
+            out.delivered_to = max(out.delivered_to, sequence)
     recoveries = claims.heads(Kind.RECOVERY)
     if carry:
         recoveries = _kept(recoveries, out.raw)
@@ -118,7 +122,9 @@ def read_heads(
 
 def _kept(recoveries: Iterator[bytes], raw: list[bytes]) -> Iterator[bytes]:
     for payload in recoveries:
-        raw.append(head(Kind.RECOVERY, payload))
+        *of, _ = RECOVERY.unpack_from(payload)
+        # all that was read in this check lies below the first ends of the next one, and counts there
+        raw.append(head(Kind.RECOVERY, RECOVERY.pack(*of, 0) + payload[RECOVERY.size :]))
         yield payload
 
 

@@ -14,17 +14,28 @@ _TIMED = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """Records with a Kafka timestamp before it may have been removed by retention, or were not read.
+    """Records that were accepted before it may have been removed by retention, or were not read.
 
     **The rule.** Absent records that would be a fault (missing, or unreadable) are *removed* instead when
-    ``cut`` is true and the stream's nearest record below them that is there has a Kafka timestamp before
-    ``ms``. Where no record below them is there, the time at which the stream was opened stands for it: the
-    time in its id, a UUIDv7. Of an id that has no time, the nearest record above them stands for it; where
-    there is none either, nothing is excused.
+    ``cut`` is true and the time from which on they were accepted is before ``ms``. That is the latest of the
+    time in the stream's id, a UUIDv7, and of the times of all events below them that are there. Where the id
+    has no time and nothing below is there, the event right above them stands for it; where there is none
+    either, nothing is excused.
 
-    So a number is never excused whose lower neighbour is newer than the horizon. Records that lie between an
-    older neighbour and the horizon's time are excused though some may be newer: which of them were, nothing
-    that is left can tell. Whoever deletes records up to the horizon (DeleteRecords) looks the same.
+    **Why it excuses all that retention removes.** Retention goes by Kafka timestamps. The sender gives a
+    record none that is earlier than an hour before it sends it. It sends it after it was accepted, and that
+    was after all records below it were accepted, so after the times of their events. So what has a Kafka
+    timestamp from before a time lies above no event that is an hour later than that; ``of`` adds the hour.
+    However late a record was delivered changes nothing of that.
+
+    **Why it excuses no more.** The times of events stand in the bodies, which have digests; Kafka timestamps
+    can be chosen by whoever produces a copy. A number is never excused when anything below it is newer than
+    the horizon. What was accepted between the last older record and the horizon is excused though some of it
+    may be newer: which of it was, nothing that is left can tell. Whoever deletes records up to the horizon
+    (DeleteRecords) looks the same.
+
+    Where a clock was set back by more than an hour, or an event was given a time in the future, records above
+    it that retention removed can look missing, as long as that event itself is there.
 
     Only faults are excused. What is awaited, withheld or unaccounted for stays that.
 
@@ -39,10 +50,7 @@ class Horizon:
 
     @classmethod
     def of(cls, time_ms: int, *, cut: bool = True) -> Horizon:
-        """The horizon where retention, or reading, begins at a time: an hour later.
-
-        A sender's Kafka timestamps may lie up to an hour before the time of sending. So a record may have a
-        timestamp up to an hour older than the record below it, and be removed though that one is not.
+        """The horizon where retention, or reading, begins at a Kafka timestamp: an hour later.
 
         Args:
             time_ms: Now less the shortest retention, or where reading began; milliseconds since the Unix
@@ -56,15 +64,14 @@ class Horizon:
 
         Args:
             stream_id: The stream.
-            below_ms: Kafka timestamp of the nearest record below that is there; None: there is none. -1: it
-                has none, and nothing is excused.
-            above_ms: The same of the nearest record above.
+            below_ms: The latest time of the events below that are there; None: there is none.
+            above_ms: The time of the nearest event above; None: there is none.
         """
         if not self.cut:
             return False
-        times = (below_ms,) if below_ms is not None else (_opened_ms(stream_id), above_ms)
-        time = next((time for time in times if time is not None), None)
-        return time is not None and 0 <= time < self.ms
+        since = [time for time in (_opened_ms(stream_id), below_ms) if time is not None]
+        time = max(since, default=above_ms)
+        return time is not None and time < self.ms
 
 
 def _opened_ms(stream_id: str) -> int | None:

@@ -85,7 +85,7 @@ def judge(
                 carry=on_carry is not None,
             )
             report = stream.judge()
-            carried = stream.carry()
+            carried = stream.carry(reported=bool(exists))
             if on_carry is not None and carried is not None:
                 on_carry(report.stream_id, carried)
             if exists:

@@ -18,7 +18,7 @@ offset length
 48     8      code of the topic
 56     4      partition, signed
 60     8      offset, signed
-68     8      Kafka timestamp, milliseconds since the Unix epoch, signed; -1: none
+68     8      time of the event, milliseconds since the Unix epoch, rounded down; 0: it, or earlier
 ====== ====== ===================================================================================
 
 **Code of a type**: the fingerprint when the installation knows a schema of that type with it, else the
@@ -55,7 +55,7 @@ from auditwire.stream import type_key
 from auditwire.wire import schema_by_fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "BODY",
@@ -76,6 +76,7 @@ __all__ = [
     "head",
     "is_hashed",
     "key_of",
+    "latest_of",
     "packed",
     "payload_of",
     "sequence_of",
@@ -85,13 +86,13 @@ __all__ = [
     "unpacked",
 ]
 
-ROW = Struct(">Q32s8s8siqq")
+ROW = Struct(">Q32s8s8siqQ")
 ROW_BYTES = 76
 SEQUENCE = slice(0, 8)
 """Of a row."""
 
 TIMESTAMP = slice(68, 76)
-"""Of a row."""
+"""Of a row; not negative, so that times sort as bytes."""
 
 IDENTITY = slice(8, 48)
 """Of a row: digest and type. Two rows with one sequence and one identity are the same record."""
@@ -124,19 +125,20 @@ class Kind(IntEnum):
     """Sequence (8 bytes), digest (32), JSON: acknowledged (null: it does not count), reason, time of the
     event in us, trail, service or null."""
     NAMED = 0x04
-    """A later stream names a record of this one: sequence (8 bytes)."""
+    """A later stream names a record of this one: sequence (8 bytes), 0 when the naming counts as what a
+    checkpoint says that the broker had, else 1 (1)."""
     RECOVERY = 0x05
-    """Key of the adopter's stream (16 bytes), sequence there (8), digest (32), JSON: the adopter's stream
-    id, place, first_sequence, number of entries, last_sequence, unreadable, machine_restarted, what is
-    malformed or null."""
+    """Key of the adopter's stream (16 bytes), sequence there (8), digest (32), 0 when it counts, else 1 (1):
+    of copies one that counts comes first. JSON: the adopter's stream id, place, first_sequence, number of
+    entries, last_sequence, unreadable, machine_restarted, what is malformed or null."""
     REMEMBERED_HEAD = 0x06
-    """A state file knows the stream: last sequence (8 bytes), digest (32), Kafka timestamp (8), 1 when it was
-    closed, else 0 (1)."""
+    """A state file knows the stream: last sequence (8 bytes), digest (32), latest time of an event (8), 1
+    when it was closed, else 0 (1)."""
 
     # about a range of records that begins with the sequence
     PRESENT = 0x10
-    """An earlier check has seen them: last sequence (8 bytes), its Kafka timestamp (8), 1 when they are
-    listed, else 0 (1)."""
+    """An earlier check has seen them: last sequence (8 bytes), latest time of their events (8), 1 when they
+    are listed, else 0 (1)."""
     LISTED = 0x11
     """What a checkpoint of the stream lists: number of entries (2 bytes), the entries (33 each), JSON: types,
     each code in hex and text, and the checkpoint's sequence."""
@@ -199,8 +201,13 @@ def sequence_of(row: bytes) -> int:
 
 
 def timestamp_of(row: bytes) -> int:
-    """The Kafka timestamp in a row, milliseconds since the Unix epoch; -1: none."""
-    return int.from_bytes(row[TIMESTAMP], "big", signed=True)
+    """The time of the event in a row, milliseconds since the Unix epoch; 0: it, or earlier."""
+    return int.from_bytes(row[TIMESTAMP], "big")
+
+
+def latest_of(rows: Iterable[bytes]) -> int:
+    """The latest time of an event in rows, of which there is one at least."""
+    return int.from_bytes(max([row[TIMESTAMP] for row in rows]), "big")
 
 
 # -- keys and codes -----------------------------------------------------------------------------------------

@@ -107,9 +107,9 @@ class StreamReport:
         last_sequence: The highest sequence; -1 when there is no record.
         last_digest: SHA-256 of the body of the record with the highest sequence, in hex; of several different
             ones with that sequence, the lowest. None when there is no record.
-        first_timestamp_ms: Kafka timestamp of the record with the lowest sequence, milliseconds since the
-            Unix epoch; -1: there is no record, or it has none.
-        last_timestamp_ms: The same of the record with the highest sequence.
+        first_timestamp_ms: The time of the event with the lowest sequence, milliseconds since the Unix epoch,
+            0 for one before; -1: there is no record.
+        last_timestamp_ms: The latest time of an event of the stream.
         checkpoints: How many of the records are checkpoints.
         acknowledged: Every record below this sequence had reached the broker, says a checkpoint.
         sealed_to: Every record up to this sequence is listed by an unbroken chain of checkpoints; -1: none.

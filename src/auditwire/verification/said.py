@@ -146,6 +146,11 @@ class ClaimJudge:
         if self._rows or self._present:
             return False
         digest, *place = unpacked(payload)
+        closing = self._heads.closing
+        if closing is not None and self._sequence > closing:
+            message = f"record {self._sequence} is quarantined, but the stream was closed by record {closing}"
+            self._findings.fault("quarantine", self._sequence, message, Place(*place))
+            return False
         listed = self._listers.listed(self._sequence)
         if listed is not None and digest != listed.hex():
             message = f"record {self._sequence} is quarantined with another digest than a checkpoint lists"

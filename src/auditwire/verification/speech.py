@@ -20,14 +20,15 @@ if TYPE_CHECKING:
     from auditwire.events import AuditEvent
     from auditwire.verification.layout import Place
 
-__all__ = ["CHECKPOINT_HEAD", "RECOVERY", "TALKERS", "Naming", "claims_of", "naming_of"]
+__all__ = ["CHECKPOINT_HEAD", "NAMED", "RECOVERY", "TALKERS", "Naming", "claims_of", "naming_of"]
 
 TALKERS = frozenset(kind.event_type for kind in (CheckpointEvent, LossEvent, QuarantineEvent, RecoveryEvent))
 """The types of records that say something of other records, or of what is no record."""
 
 CHECKPOINT_HEAD = Struct(">Q32s")
-RECOVERY = Struct(">16sQ32s")
-_SEQUENCE = Struct(">Q")
+NAMED = Struct(">QB")
+RECOVERY = Struct(">16sQ32sB")
+_MAX_LONG = (1 << 63) - 1  # an Avro long, as all sequences are
 _NAMING = re.compile(r"([^:]+):([0-9]{1,19}):([0-9a-f]{64})")
 
 
@@ -42,7 +43,9 @@ class Naming(NamedTuple):
 def naming_of(text: str) -> Naming | None:
     """``stream:sequence:digest`` taken apart; None when it is not that."""
     match = _NAMING.fullmatch(text)
-    return match and Naming(match[1], int(match[2]), bytes.fromhex(match[3]))
+    if match is None or int(match[2]) > _MAX_LONG:
+        return None
+    return Naming(match[1], int(match[2]), bytes.fromhex(match[3]))
 
 
 def claims_of(
@@ -61,7 +64,7 @@ def claims_of(
     if isinstance(event, CheckpointEvent):
         yield from _of_checkpoint(event, stream_id, sequence, digest, place, counted=counted)
     elif isinstance(event, RecoveryEvent):
-        yield from _of_recovery(event, stream_id, sequence, digest, place)
+        yield from _of_recovery(event, stream_id, sequence, digest, place, counted=counted)
     elif isinstance(event, QuarantineEvent):
         number = event.quarantined_sequence
         if 0 <= number <= MAX_SEQUENCE:
@@ -95,14 +98,14 @@ def _of_checkpoint(
             continue
         named.append(naming.stream_id)
         by = f"checkpoint {sequence} of stream {stream_id}".encode("utf-8", "surrogatepass")
-        yield naming.stream_id, head(Kind.NAMED, _SEQUENCE.pack(naming.sequence))
+        yield naming.stream_id, head(Kind.NAMED, NAMED.pack(naming.sequence, not counted))
         yield naming.stream_id, about(naming.sequence, Kind.NAMING, naming.digest + by)
     chain = [first, len(event.entries), event.reason, error, named, malformed, *place]
     yield stream_id, about(sequence, Kind.CHECKPOINT, digest + packed(chain))
 
 
 def _of_recovery(
-    event: RecoveryEvent, stream_id: str, sequence: int, digest: bytes, place: Place
+    event: RecoveryEvent, stream_id: str, sequence: int, digest: bytes, place: Place, *, counted: bool
 ) -> Iterator[tuple[str, bytes]]:
     first, end = event.first_sequence, event.first_sequence + len(event.entries)
     entries = read_entries(event)
@@ -120,7 +123,7 @@ def _of_recovery(
         event.machine_restarted,
         error,
     ]
-    of = RECOVERY.pack(key_of(stream_id), sequence, digest)
+    of = RECOVERY.pack(key_of(stream_id), sequence, digest, not counted)
     yield event.orphan_stream, head(Kind.RECOVERY, of + packed(said))
     if error is None:
         by = [key_of(stream_id).hex(), sequence, stream_id, *place]

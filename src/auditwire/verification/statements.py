@@ -9,7 +9,8 @@ not be read stood there. Several adopters may make statements about the same orp
 
 That the journal has nothing between two parts is certain only when no other part can be on its way: when the
 adopter's stream has every record from the one to the other. So this alone asks about another stream, and only
-where a statement has such a hole.
+where a statement has such a hole. Nor may the absent records themselves be on their way: both parts have to
+lie below the ends that the partitions had when reading began.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Statement(NamedTuple):
     adopter_key: bytes
     sequence: int
     digest: bytes
+    counted: bool
     adopter: str
     place: Place
     first: int
@@ -54,13 +56,14 @@ class Statement(NamedTuple):
     @classmethod
     def of(cls, payload: bytes) -> Statement:
         """Of a claim's payload."""
-        key, sequence, digest = RECOVERY.unpack_from(payload)
+        key, sequence, digest, uncounted = RECOVERY.unpack_from(payload)
         adopter, topic, partition, offset, *rest = unpacked(payload[RECOVERY.size :])
         first, entries, last_sequence, unreadable, machine_restarted, error = rest
         return cls(
             adopter_key=key,
             sequence=sequence,
             digest=digest,
+            counted=not uncounted,
             adopter=adopter,
             place=Place(topic, partition, offset),
             first=first,
@@ -80,8 +83,8 @@ class Recovery:
         count: How many recovery records there are; 0: the stream was not recovered.
         last_sequence: The last readable record of the journal; -1: none.
         runs: The ranges that are listed, joined.
-        holes: Ranges that the journal had not: an adopter's statement goes on behind them, and no part of it
-            can be on its way.
+        holes: Ranges that the journal had not: an adopter's statement goes on behind them, no part of it
+            can be on its way, and it counts.
         unreadable: Ranges of bytes that could not be read, ``segment:from-to``, each once, in order.
         machine_restarted: True when the machine was restarted since the stream was last written.
         faults: Recovery records that are malformed.
@@ -173,7 +176,8 @@ def put_together(statements: Iterable[Statement], has_all: Callable[[str, int, i
             continue
         if before is not None:
             end = before.first + before.entries
-            if said.first > end and has_all(said.adopter, before.sequence, said.sequence):
+            counted = before.counted and said.counted
+            if said.first > end and counted and has_all(said.adopter, before.sequence, said.sequence):
                 holes.append((end, said.first - 1))
         runs.append((said.first, said.first + said.entries - 1))
         before = said

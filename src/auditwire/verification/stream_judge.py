@@ -22,6 +22,7 @@ from auditwire.verification.layout import (
     SEQUENCE,
     Kind,
     Names,
+    latest_of,
     payload_of,
     sequence_of,
     timestamp_of,
@@ -48,11 +49,11 @@ class _Present(NamedTuple):
     """A range of records that an earlier check has seen."""
 
     end: int  # the sequence behind the last
-    timestamp_ms: int  # of the last
+    latest_ms: int  # the latest time of their events
     listed: bool
 
 
-_NOTHING = _Present(0, -1, listed=False)
+_NOTHING = _Present(0, 0, listed=False)
 
 
 class StreamJudge:
@@ -93,15 +94,20 @@ class StreamJudge:
         self._said = ClaimJudge(heads, self._findings, self._listers, self._gaps, exists, self._carry)
         self._last: bytes | None = None  # the row of the highest record so far
         self._last_sequence = -1  # its number, or the last of those that an earlier check has seen
-        self._last_ms: int | None = None  # its Kafka timestamp
+        self._latest_ms: int | None = None  # the latest time of an event so far
         self._present = _NOTHING
         self._let_go = 0  # records whose digests an earlier check has let go, and that may have changed since
         self._late = 0  # records behind the closing checkpoint
         self._first_late: bytes | None = None
 
-    def carry(self) -> bytes | None:
-        """What a later check needs; None of a stream at fault. After ``judge``."""
-        if self._carry is None or self._report.faults:
+    def carry(self, *, reported: bool = True) -> bytes | None:
+        """What a later check needs; None of a stream at fault. After ``judge``.
+
+        Args:
+            reported: False for a stream of which only others speak: its report, and what may be wrong in it,
+                is for nobody.
+        """
+        if self._carry is None or (self._report.faults and reported):
             return None
         return self._carry.blob(self._report, self._said.chain)
 
@@ -160,8 +166,8 @@ class StreamJudge:
         while claims.sequence == position and claims.kind in _OPENS:
             kind, claim = Kind(claims.kind), claims.take()
             if kind == Kind.PRESENT:
-                last, timestamp_ms, listed = PRESENT.unpack(payload_of(claim))
-                self._present = _Present(last + 1, timestamp_ms, bool(listed))
+                last, latest_ms, listed = PRESENT.unpack(payload_of(claim))
+                self._present = _Present(last + 1, latest_ms, bool(listed))
             else:
                 self._listers.open(position, kind, claim)
 
@@ -171,7 +177,8 @@ class StreamJudge:
         if not report.records:
             report.first_sequence, report.first_timestamp_ms = position, self._heads.first_timestamp_ms
         report.records += stop - position
-        self._last, self._last_sequence, self._last_ms = None, stop - 1, present.timestamp_ms
+        self._last, self._last_sequence = None, stop - 1
+        self._pass_time(present.latest_ms)
         at = position
         while rows := self._rows.below(stop):  # they came again, and cannot be compared any more
             for sequence, same in groupby(rows, sequence_of):
@@ -188,7 +195,7 @@ class StreamJudge:
                 self._findings.range("unproven", first, stop - 1)
                 self._let_go += stop - first
             if self._carry is not None:
-                self._carry.present(first, stop - 1, self._present.timestamp_ms, listed=listed)
+                self._carry.present(first, stop - 1, self._present.latest_ms, listed=listed)
 
     def _stretch(self, position: int, stop: int | None) -> None:
         """Judge the sequences from a position to before a stop, None: to the end; no claim is about one."""
@@ -252,22 +259,22 @@ class StreamJudge:
             if report.first_sequence == 0 and not self._heads.opened:
                 self._misses_opening(rows[0])
         report.records += sequences
-        self._last, self._last_sequence, self._last_ms = (
-            rows[-1],
-            sequence_of(rows[-1]),
-            timestamp_of(rows[-1]),
-        )
+        self._last, self._last_sequence = rows[-1], sequence_of(rows[-1])
+        self._pass_time(latest_of(rows))
         closing = self._heads.closing
         if closing is not None and self._last_sequence > closing:
             self._late += sequences
             self._first_late = self._first_late or rows[0]
+
+    def _pass_time(self, time_ms: int) -> None:
+        self._latest_ms = time_ms if self._latest_ms is None else max(self._latest_ms, time_ms)
 
     def _judge_group(self, sequence: int, rows: Sequence[bytes]) -> bool:
         """Judge the rows of one sequence; True when something lists it."""
         variants, equal, more = self._rows.sort_out(rows)
         self._report.duplicates += equal
         self._count(variants[:1], 1)
-        self._last_ms = max(map(timestamp_of, variants))
+        self._pass_time(latest_of(variants))
         if more:
             message = f"record {sequence} is there in {len(variants) + more} ways, each different"
             self._findings.fault("conflict", sequence, message, place_of(variants[0], self._names))
@@ -308,7 +315,7 @@ class StreamJudge:
             may_come = self._gaps.absent(
                 first,
                 last,
-                self._last_ms,
+                self._latest_ms,
                 None if above is None else timestamp_of(above),
                 None if digest is None else digest.hex(),
             )
@@ -316,7 +323,7 @@ class StreamJudge:
                 for start, end in may_come:
                     self._carry.absent(start, end)
         if gone is not None:
-            self._gaps.gone(*gone)
+            self._gaps.gone(*gone, self._latest_ms)
 
     def _end(self) -> int:
         """The last sequence that there should be, once there are no more rows."""
@@ -336,6 +343,7 @@ class StreamJudge:
         if rows:
             self._prove(each_once(rows)[:1], listed=listed or said.proven)
         elif said.withheld:
+            self._listers.compare_absent(sequence, sequence + 1)
             self._findings.withhold(sequence)
             self._gaps.explained_to = sequence
         else:
@@ -351,8 +359,8 @@ class StreamJudge:
     def _judge_last(self) -> None:
         report, row = self._report, self._last
         report.last_sequence = self._last_sequence
-        if self._last_ms is not None:
-            report.last_timestamp_ms = self._last_ms
+        if self._latest_ms is not None:
+            report.last_timestamp_ms = self._latest_ms
         if row is not None:
             report.last_digest = row[IDENTITY][_DIGEST].hex()
 

@@ -12,6 +12,7 @@ from auditwire.events import CheckpointEvent, QuarantineEvent, TurnStartEvent
 from auditwire.verification import carry
 from auditwire.verification.carry import CarryError, read_carry
 from auditwire.verification.facts import FactWriter
+from auditwire.verification.speech import naming_of
 from support.facts import Rounds, judged
 from support.stream_builder import OPENED_US, STREAM, StreamBuilder, record_of, rewritten
 
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
 ADOPTER = "01920000-0000-7000-8000-000000000002"
 
 
-def acknowledged_by(record: Record) -> int:
-    return record.event.acknowledged if isinstance(record.event, CheckpointEvent) else 0
+def vouched_by(record: Record) -> set[tuple[str, int]]:
+    """What the broker had when the record was written."""
+    if not isinstance(record.event, CheckpointEvent):
+        return set()
+    namings = filter(None, map(naming_of, record.event.previous))
+    named = {(naming.stream_id, number) for naming in namings for number in range(naming.sequence + 1)}
+    return named | {(record.stream_id, number) for number in range(record.event.acknowledged)}
 
 
 def arrivals(records: list[Record], data: st.DataObject) -> list[Record]:
@@ -34,11 +40,7 @@ def arrivals(records: list[Record], data: st.DataObject) -> list[Record]:
     waiting = list(data.draw(st.permutations(records), label="order"))
     while waiting:
         there = {(record.stream_id, record.sequence) for record in order}
-        ready = next(
-            record
-            for record in waiting
-            if all((record.stream_id, number) in there for number in range(acknowledged_by(record)))
-        )
+        ready = next(record for record in waiting if vouched_by(record) <= there)
         waiting = [record for record in waiting if record is not ready]
         order.append(ready)
     return order
@@ -46,7 +48,7 @@ def arrivals(records: list[Record], data: st.DataObject) -> list[Record]:
 
 def without_one(order: list[Record], data: st.DataObject) -> list[Record]:
     """Without a record that nobody says the broker had; or all of them."""
-    vouched = {(r.stream_id, number) for r in order for number in range(acknowledged_by(r))}
+    vouched = {there for record in order for there in vouched_by(record)}
     never = [r for r in order if (r.stream_id, r.sequence) not in vouched]
     gone = data.draw(st.sampled_from([None, *never]), label="never comes")
     return [record for record in order if record is not gone]

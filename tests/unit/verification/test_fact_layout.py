@@ -24,6 +24,7 @@ from auditwire.verification.layout import (
     head,
     is_hashed,
     key_of,
+    latest_of,
     payload_of,
     sequence_of,
     text_of,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def test_a_row_has_the_bytes_of_the_table() -> None:
-    row = ROW.pack(7, b"d" * 32, b"t" * 8, b"k" * 8, -1, -2, -1)
+    row = ROW.pack(7, b"d" * 32, b"t" * 8, b"k" * 8, -1, -2, 2**64 - 3)
     assert len(row) == ROW_BYTES == 76
     assert row[0:8] == row[SEQUENCE] == (7).to_bytes(8, "big")
     assert row[8:40] == b"d" * 32
@@ -47,8 +48,14 @@ def test_a_row_has_the_bytes_of_the_table() -> None:
     assert row[48:56] == b"k" * 8
     assert row[56:60] == b"\xff" * 4
     assert row[60:68] == b"\xff" * 7 + b"\xfe"
-    assert row[68:76] == row[TIMESTAMP] == b"\xff" * 8
-    assert (sequence_of(row), timestamp_of(row)) == (7, -1)
+    assert row[68:76] == row[TIMESTAMP] == b"\xff" * 7 + b"\xfd"
+    assert (sequence_of(row), timestamp_of(row)) == (7, 2**64 - 3)
+
+
+@given(st.lists(st.integers(0, 2**63), min_size=1))
+def test_of_rows_the_latest_time_is_found(times: list[int]) -> None:
+    rows = [ROW.pack(0, bytes(32), bytes(8), bytes(8), 0, 0, time) for time in times]
+    assert latest_of(rows) == max(times)
 
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))

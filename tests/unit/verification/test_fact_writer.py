@@ -146,15 +146,33 @@ def test_topics_that_the_collector_was_given_are_no_fault(tmp_path: Path) -> Non
     assert len(Checked(tmp_path, messages).report.faults) == 5
 
 
-def test_a_message_without_timestamp_has_none(tmp_path: Path) -> None:
+def test_a_message_without_timestamp_is_not_antedated(tmp_path: Path) -> None:
     class Timeless(ClientView):
         def timestamp(self) -> tuple[int, int]:
             return 0, 5
 
-    record = stored(record_of(TurnStartEvent(timestamp_us=OPENED_US), 0))
+    record = stored(StreamBuilder().records[0])
+    for view, antedated in ((Timeless(record), []), (ClientView(replace(record, timestamp_ms=5)), [(0, 0)])):
+        with FactWriter(tmp_path) as writer:
+            writer.add_run((record.topic, 0), [view])
+        assert next(judge(writer.close())).antedated == antedated
+
+
+@pytest.mark.parametrize(
+    ("timestamp_us", "told"), [(1_999, 1), (-1, 0), (-(2**63), 0), (2**63 - 1, 2**63 // 1_000)]
+)
+@pytest.mark.parametrize("read_before", [False, True])
+def test_a_record_has_the_time_of_its_event_and_none_before_1970(
+    tmp_path: Path, timestamp_us: int, told: int, *, read_before: bool
+) -> None:
+    record = record_of(TurnStartEvent(timestamp_us=timestamp_us), 0)
     with FactWriter(tmp_path) as writer:
-        writer.add_run((record.topic, 0), [Timeless(record)])
-    assert next(judge(writer.close())).first_timestamp_ms == -1
+        if read_before:
+            writer.add_record(record)
+        else:
+            writer.add_run((record.topic, 0), [ClientView(stored(record))])
+    report = next(judge(writer.close()))
+    assert (report.first_timestamp_ms, report.last_timestamp_ms) == (told, told)
 
 
 # -- what is no record --------------------------------------------------------------------------------------

@@ -9,11 +9,12 @@ import pytest
 from auditwire.verification import Horizon, StreamReport
 from auditwire.verification.placement import CLAMP_MS
 from support.facts import judged
-from support.stream_builder import OPENED_US, STREAM, StreamBuilder
+from support.stream_builder import OPENED_US, StreamBuilder, rewritten
 
 OPENED_MS = OPENED_US // 1_000
-ID_MS = 0x019200000000  # the time in STREAM
 NO_TIME = "01920000-0000-4000-8000-000000000001"
+STREAM = f"{OPENED_MS:012x}"[:8] + "-" + f"{OPENED_MS:012x}"[8:] + "-7000-8000-000000000001"
+ADOPTER = STREAM[:-1] + "2"
 
 
 def check(
@@ -24,7 +25,7 @@ def check(
 
 
 def a_stream(stream_id: str = STREAM) -> StreamBuilder:
-    """Record n has the Kafka timestamp OPENED_MS + n."""
+    """Record n has the time OPENED_MS + n."""
     return StreamBuilder(stream_id).turns(5).checkpoint().turns(3).close()
 
 
@@ -50,8 +51,25 @@ def test_each_gap_is_judged_by_its_own_neighbour() -> None:
 
 
 def test_an_absent_head_is_judged_by_the_time_in_the_stream_s_id() -> None:
-    assert check(a_stream(), 0, 1, ms=ID_MS + 1).removed == [(0, 1)]
-    assert check(a_stream(), 0, 1, ms=ID_MS).missing == [(0, 1)]
+    assert check(a_stream(), 0, 1, ms=OPENED_MS + 1).removed == [(0, 1)]
+    assert check(a_stream(), 0, 1, ms=OPENED_MS).missing == [(0, 1)]
+
+
+def test_the_time_in_the_id_counts_where_the_events_below_are_older() -> None:
+    """Events that came with times of their own, from a file for example."""
+    stream = a_stream()
+    old = [rewritten(record, timestamp_us=5_000) for record in stream.records[:3]]
+    for ms, missing in ((OPENED_MS, [(3, 3)]), (OPENED_MS + 1, [])):
+        (report,) = judged([*old, *stream.records[4:]], horizon=Horizon(ms))
+        assert report.missing == missing
+
+
+def test_the_latest_event_below_counts_and_not_the_nearest() -> None:
+    stream = a_stream()
+    there = stream.swapped(rewritten(stream.records[3], timestamp_us=5_000))
+    for ms, missing in ((OPENED_MS + 2, [(4, 4)]), (OPENED_MS + 3, [])):
+        (report,) = judged([r for r in there if r.sequence != 4], horizon=Horizon(ms))
+        assert report.missing == missing
 
 
 def test_an_absent_head_of_a_stream_whose_id_has_no_time_by_the_record_above() -> None:
@@ -63,40 +81,45 @@ def test_an_absent_head_of_a_stream_whose_id_has_no_time_by_the_record_above() -
 def test_a_stream_of_which_only_an_adopter_speaks_is_judged_by_its_id() -> None:
     for stream_id, removed in ((STREAM, [(0, 4)]), (NO_TIME, [])):
         orphan = StreamBuilder(stream_id).turns(4)
-        who = StreamBuilder("01920000-0000-7000-8000-000000000002").adopt(orphan, first=0, last=4).close()
-        report = judged(who.records, horizon=Horizon(2**62), settled=True)[0]
+        who = StreamBuilder(ADOPTER).adopt(orphan, first=0, last=4).close()
+        (report,) = (
+            report
+            for report in judged(who.records, horizon=Horizon(2**62), settled=True)
+            if report.stream_id == stream_id
+        )
         assert report.removed == removed
         assert report.missing == ([] if removed else [(0, 4)])
 
 
-def test_a_neighbour_without_timestamp_excuses_nothing() -> None:
+@pytest.mark.parametrize("kafka_ms", [-1, 5, 2**62])
+def test_it_does_not_matter_which_kafka_timestamp_a_record_or_a_copy_of_it_has(kafka_ms: int) -> None:
+    """One that was delivered late has a later one, and whoever makes a copy can choose."""
     stream = a_stream()
-    records = [replace(r, timestamp_ms=-1) if r.sequence == 2 else r for r in stream.without(3)]
-    (report,) = judged(records, horizon=Horizon(2**62))
-    assert report.missing == [(3, 3)]
+    below = stream.records[2]
+    copies = [replace(below, timestamp_ms=kafka_ms, offset=offset) for offset in (0, 1, 1_000, 1_001)]
+    for there in (copies, [below, *copies], [*copies, below]):
+        for ms, missing in ((OPENED_MS + 2, [(3, 3)]), (OPENED_MS + 3, [])):
+            (report,) = judged([*stream.without(2, 3), *there], horizon=Horizon(ms))
+            assert (report.missing, report.duplicates) == (missing, len(there) - 1)
 
 
-@pytest.mark.parametrize("last", [3, 5])
-@pytest.mark.parametrize("timestamp_ms", [5, -1])
-def test_of_a_neighbour_s_copies_the_latest_timestamp_counts(last: int, timestamp_ms: int) -> None:
+def test_of_different_records_with_one_number_the_latest_counts() -> None:
     stream = a_stream()
-    there = stream.without(*range(3, last + 1))
-    for offset in (0, 1_000):  # before the record in the order of places, and behind it
-        again = [replace(stream.records[2], timestamp_ms=timestamp_ms, offset=offset + n) for n in range(3)]
-        for ms, missing in ((OPENED_MS + 2, [(3, last)]), (OPENED_MS + 3, [])):
-            (report,) = judged([*there, *again], horizon=Horizon(ms))
-            assert (report.missing, report.duplicates) == (missing, 3)
+    other = rewritten(stream.records[2], timestamp_us=(OPENED_MS + 9) * 1_000)
+    for ms, missing in ((OPENED_MS + 9, [(3, 3)]), (OPENED_MS + 10, [])):
+        (report,) = judged([*stream.without(3), other], horizon=Horizon(ms))
+        assert report.missing == missing
 
 
 def test_what_is_awaited_stays_awaited_however_old_it_is() -> None:
-    stream = StreamBuilder().turns(5).checkpoint(acknowledged=0)
+    stream = StreamBuilder(STREAM).turns(5).checkpoint(acknowledged=0)
     assert check(stream, 3, ms=2**62).awaited == [(3, 3)]
     assert check(stream, 3, ms=2**62, settled=True).removed == [(3, 3)]
 
 
 def test_what_could_not_be_read_of_a_journal_is_removed_when_it_is_old_enough() -> None:
-    orphan = StreamBuilder().turns(5)
-    who = StreamBuilder("01920000-0000-7000-8000-000000000002").adopt(orphan, first=0, last=5, without=[3])
+    orphan = StreamBuilder(STREAM).turns(5)
+    who = StreamBuilder(ADOPTER).adopt(orphan, first=0, last=5, without=[3])
     records = orphan.without(3) + who.close().records
     assert judged(records)[0].unreadable == [(3, 3)]
     report = judged(records, horizon=Horizon(2**62))[0]

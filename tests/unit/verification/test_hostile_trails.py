@@ -75,17 +75,24 @@ def test_a_quarantine_of_any_number(number: int) -> None:
         QuarantineEvent(quarantined_stream=STREAM, quarantined_sequence=number, quarantined_digest="?")
     )
     report = one(judged(stream.close().records))
-    assert report.withheld == ([number] if number >= 0 else [])
+    assert (report.withheld, kinds(report)) == ([], [] if number < 0 else [("quarantine", number)])
+    report = one(judged(stream.records[:2]))
+    assert (report.withheld, kinds(report)) == ([] if number < 0 else [number], [])
 
 
 @pytest.mark.parametrize("number", ["0", "5", str(TOP), "9" * 19])
 def test_a_naming_of_any_number(number: str) -> None:
     named = StreamBuilder().turns(2)
     second = StreamBuilder(OTHER, previous=[f"{STREAM}:{number}:{'0' * 64}"]).close()
-    report, naming = judged(named.records + second.records)
+    report, naming = judged(named.records, uncounted=second.records)
     last = int(number)
+    if last > TOP:  # no record can have it
+        assert (report.awaited, kinds(naming)) == ([], [("chain", 0)])
+        return
     assert report.awaited == ([(3, last)] if last > 2 else [])
     assert naming.verdict == "complete"
+    report, _ = judged(named.records + second.records)
+    assert report.missing == ([(3, last)] if last > 2 else [])
 
 
 def test_losses_of_any_number_are_added_up() -> None:

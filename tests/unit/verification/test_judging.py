@@ -204,7 +204,7 @@ def test_a_known_record_that_is_another_now_was_changed(tmp_path: Path) -> None:
 def test_what_the_state_knows_is_excused_when_its_last_record_is_older_than_the_horizon(
     tmp_path: Path,
 ) -> None:
-    stream = StreamBuilder().turns(4)
+    stream = StreamBuilder("an id without a time").turns(4)
     known = stream.records[4]
     horizon = Horizon(known.timestamp_ms + 1)
     report = one(with_memory(tmp_path, [], known, horizon=horizon))
@@ -213,6 +213,8 @@ def test_what_the_state_knows_is_excused_when_its_last_record_is_older_than_the_
     assert (report.verdict, report.removed, report.faults) == ("open", [(2, 4)], [])
     younger = Horizon(known.timestamp_ms)
     assert kinds(one(with_memory(tmp_path, [], known, horizon=younger))) == [("vanished", 0)]
+    later = [rewritten(stream.records[0], timestamp_us=(known.timestamp_ms + 1) * 1_000)]
+    assert kinds(one(with_memory(tmp_path, later, known, horizon=horizon))) == [("shrunk", 4)]
 
 
 # -- other streams ------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from auditwire.events import CheckpointEvent, QuarantineEvent, RecoveryEvent, TurnStartEvent
 from auditwire.stream import pack_entry
 from auditwire.verification import StreamReport, check_streams
+from support.facts import judged
 from support.stream_builder import OPENED_US, STREAM, StreamBuilder, record_of, rewritten
 
 if TYPE_CHECKING:
@@ -458,12 +459,59 @@ def test_a_named_stream_that_only_a_recovery_record_speaks_of_is_absent_too() ->
     ]
 
 
-def test_a_cut_tail_that_a_later_stream_names_is_awaited_and_missing_once_settled() -> None:
+def test_a_cut_tail_that_a_later_stream_names_is_missing() -> None:
     first = killed().close()
     second = StreamBuilder(ADOPTER, previous=[naming(first.records[-1])]).close()
-    records = first.records[:10] + second.records
-    assert orphan_of(records, settled=False).awaited == [(10, 12)]
-    assert kinds(orphan_of(records)) == [("missing", 10)]
+    report = orphan_of(first.records[:10] + second.records, settled=False)
+    assert (kinds(report), report.missing) == ([("missing", 10)], [(10, 12)])
+    assert report.faults[0].message == (
+        "records 10 to 12 are missing: a later stream says that all up to record 12 was delivered"
+    )
+
+
+def test_it_is_awaited_while_the_naming_lies_behind_the_first_ends() -> None:
+    first = killed().close()
+    second = StreamBuilder(ADOPTER, previous=[naming(first.records[-1])]).close()
+    cut = first.records[:10]
+    assert judged(cut, uncounted=second.records)[0].awaited == [(10, 12)]
+    assert kinds(judged(cut, uncounted=second.records, settled=True)[0]) == [("missing", 10)]
+    # of two namings the one counts that goes less far
+    third = StreamBuilder(THIRD, previous=[naming(first.records[11])]).close()
+    report = judged(cut + third.records, uncounted=second.records)[0]
+    assert (report.missing, report.awaited) == ([(10, 11)], [(12, 12)])
+
+
+def test_what_a_journal_had_lost_is_unreadable_at_once_where_a_later_stream_names_its_end() -> None:
+    orphan = StreamBuilder().turns(8)
+    who = adopter().adopt(orphan, first=4, last=8, unreadable=["0:64-4096"]).close()
+    third = StreamBuilder(THIRD, previous=[naming(orphan.records[-1])]).close()
+    there = orphan.without(1, 2, 3) + who.records
+    assert judged(there, uncounted=third.records)[0].awaited == [(1, 3)]
+    assert judged(there + third.records)[0].unreadable == [(1, 3)]
+
+
+def test_a_part_behind_the_first_ends_declares_no_hole() -> None:
+    orphan = killed()
+    who = adopter().adopt(orphan, first=6, last=11, without=[8, 9], unreadable=["0:4096-8192"]).close()
+    there, second = orphan.without(8, 9) + who.records[:2], who.records[2:]
+    assert judged(there, uncounted=second)[0].awaited == [(8, 9)]
+    assert judged(there, uncounted=second, settled=True)[0].unreadable == [(8, 9)]
+    # a copy of it that lies below them does
+    assert judged(there + second[:1], uncounted=second)[0].unreadable == [(8, 9)]
+
+
+def test_a_withheld_record_that_an_adopter_and_a_checkpoint_list_differently_is_a_contradiction() -> None:
+    orphan = StreamBuilder().turns(3)
+    orphan.checkpoint(acknowledged=0)
+    who = adopter().adopt(forgery(orphan, 3), first=3, last=4)
+    said = QuarantineEvent(
+        quarantined_stream=STREAM,
+        quarantined_sequence=3,
+        quarantined_digest=orphan.records[3].digest.hex(),
+    )
+    who.add(said)
+    report = orphan_of(orphan.without(3) + who.close().records)
+    assert (kinds(report), report.withheld) == ([("recovery", 3)], [3])
 
 
 def test_a_last_record_that_is_not_the_named_one_was_changed() -> None:
