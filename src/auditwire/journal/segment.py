@@ -233,6 +233,15 @@ class Segment:
         """Whether a record at ``offset`` leaves room for the word behind it, and ``reserve`` bytes more."""
         return aligned(offset + WORD + payload_length) + WORD + reserve <= self._end
 
+    def takes(self, offset: int, payload_length: int, reserve: int = 0) -> bool:
+        """Whether `store` cannot fail at ``offset``: mapped, nothing there yet, and the record `fits`."""
+        words = self._words
+        return (
+            words is not None
+            and (offset + WORD + payload_length + 7 & ~7) + WORD + reserve <= self._end
+            and not words[offset >> 3]
+        )
+
     def store(self, offset: int, payload: bytes) -> int:
         """Write a record that `fits` and publish it; the offset of the next one.
 

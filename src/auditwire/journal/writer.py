@@ -152,7 +152,43 @@ class StreamWriter:
             fingerprint = self._fingerprints[event_type]
         except KeyError:
             fingerprint = self._fingerprints[event_type] = schema_for(event_type).fingerprint
-        return self._submit(_Entry(draft, control, fingerprint))
+        entry = _Entry(draft, control, fingerprint)
+        inbox = self._inbox
+        inbox.append(entry)
+        # Nearly always nobody is before it, and the mapped segment has room: then this does what `_settle` does,
+        # in one piece, which costs a sixth less. Whatever strikes in here leaves what `_settle` goes on from.
+        # The order counts: while it is the first, all before it are published.
+        try:
+            first = inbox[0]
+        except IndexError:  # settled by another in this instant
+            first = None
+        tail = self._tail
+        if first is entry and tail is not None and not self._sealed:
+            segment, offset, sequence, base = tail
+            try:
+                payload = pack(draft, sequence, fingerprint)
+            except EncodingError:
+                if _why_not(draft, fingerprint) is None:
+                    raise  # a signal handler's
+                return self._await(entry)
+            except Exception:
+                entry.failures += 1  # as in `_settle`
+                raise
+            if segment.takes(offset, len(payload), 0 if control else RESERVE):
+                places = entry.places
+                place: _Place = (segment, offset, sequence, base, payload, None, None)
+                places.append(place)
+                if places[0] is place:
+                    offset = segment.store(offset, payload)
+                    if self._tail is tail:
+                        self._tail = (segment, offset, sequence + 1, base)
+                    entry.open = False
+                    try:  # noqa: SIM105 - as in `_await`
+                        inbox.remove(entry)
+                    except ValueError:
+                        pass
+                    return sequence
+        return self._await(entry)
 
     def replace(self, sequence: int) -> int | Refusal:
         """Write everything from ``sequence`` on into a new segment: the medium lost what it was given before.
@@ -160,11 +196,13 @@ class StreamWriter:
         Returns:
             The sequence that the next record will have, or why that could not be done.
         """
-        return self._submit(_Entry(None, control=True, replace_from=sequence))
+        entry = _Entry(None, control=True, replace_from=sequence)
+        self._inbox.append(entry)
+        return self._await(entry)
 
-    def _submit(self, entry: _Entry) -> int | Refusal:
+    def _await(self, entry: _Entry) -> int | Refusal:
+        """Settle what is queued until this one is."""
         inbox = self._inbox
-        inbox.append(entry)
         while entry.open:
             try:
                 first = inbox[0]
