@@ -141,7 +141,7 @@ class StreamWriter:
 
     # -- appending --------------------------------------------------------------------------------------
 
-    def append(self, draft: Draft, *, control: bool = False) -> int | Refusal:
+    def append(self, draft: Draft, *, control: bool = False) -> int | Refusal:  # noqa: C901 - see below
         """The record's sequence, published when this returns; or why there is none.
 
         Raises:
@@ -155,9 +155,9 @@ class StreamWriter:
         entry = _Entry(draft, control, fingerprint)
         inbox = self._inbox
         inbox.append(entry)
-        # Nearly always nobody is before it, and the mapped segment has room: then this does what `_settle` does,
-        # in one piece, which costs a sixth less. Whatever strikes in here leaves what `_settle` goes on from.
-        # The order counts: while it is the first, all before it are published.
+        # Nearly always nobody is before it, and the mapped segment has room: then this does what `_settle`
+        # does, in one piece, which costs a sixth less. Whatever strikes in here leaves what `_settle` goes on
+        # from. The order counts: while it is the first, all before it are published.
         try:
             first = inbox[0]
         except IndexError:  # settled by another in this instant
