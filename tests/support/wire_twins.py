@@ -115,7 +115,7 @@ def _interpreted(value: bytes) -> Decoded:
     try:
         stated, _ = interpreter.read_string(value, interpreter.read_string(value, 5)[1])
     except DecodingError as e:
-        raise DecodingError(e.reason, f"no event of auditwire: {e}") from e
+        raise DecodingError("foreign", f"no event of auditwire: {e}") from e
     if stated not in ALL_TYPES:
         raise DecodingError("foreign", f"no event of auditwire: its second field is {stated[:64]!r}")
     outcomes = [

@@ -131,10 +131,7 @@ func (s *schemas) decode(value []byte) (*body, string) {
 			return nil, "unknown_fingerprint"
 		}
 		return known.read(value[10:])
-	case len(value) > 0 && value[0] == 0:
-		if len(value) < 5 {
-			return nil, "truncated"
-		}
+	case len(value) >= 5 && value[0] == 0:
 		if int32(binary.BigEndian.Uint32(value[1:5])) >= 0 {
 			return s.decodeUnnamed(value[5:])
 		}
@@ -147,9 +144,7 @@ func (s *schemas) decodeUnnamed(raw []byte) (out *body, reason string) {
 	in.text()
 	eventType := in.text()
 	switch versions := s.versions[eventType]; {
-	case in.bad != "":
-		return nil, in.bad
-	case versions == nil:
+	case in.bad != "" || versions == nil:
 		return nil, "foreign"
 	default:
 		for i := len(versions) - 1; i >= 0; i-- { // the newest one that fits, or else its reason

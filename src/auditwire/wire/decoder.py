@@ -41,7 +41,7 @@ def decode(value: bytes | None, *, event_type: str | None = None) -> Decoded:
         event_type: The type that the topic is of; None: of any. A record of another type is read all the
             same, and is ``misplaced``. Single-object encoding names the schema. The Confluent wire format
             names it by a number that only the registry knows: the body says its type (the second field of
-            every record), and this one is tried first.
+            every record), and this one is tried first. One that does not get as far as that is ``foreign``.
 
     Raises:
         DecodingError: With the ``reason``: ``tombstone``, ``foreign``, ``oversized`` (above 16 MiB, or the
@@ -128,8 +128,8 @@ def _decode_unnamed(value: bytes, hint: str | None) -> Decoded:
             return found
     try:
         event_type, _ = read_string(value, read_string(value, _CONFLUENT)[1])
-    except DecodingError as e:
-        raise DecodingError(e.reason, f"no event of auditwire: {e}") from e
+    except DecodingError as e:  # a registry serves many programs: nothing says that it was to be an event
+        raise DecodingError("foreign", f"no event of auditwire: {e}") from e
     if event_type not in ALL_TYPES:
         raise DecodingError("foreign", f"no event of auditwire: its second field is {event_type[:64]!r}")
     current, *earlier = schema_versions(event_type)

@@ -76,8 +76,9 @@ def split(value: bytes | None) -> tuple[Framing, bytes | int, bytes]:
     The body is not looked at.
 
     Raises:
-        DecodingError: ``tombstone`` for None, ``oversized`` above 16 MiB, ``truncated`` when the framing
-            itself is cut off, ``foreign`` for anything else.
+        DecodingError: ``tombstone`` for None, ``oversized`` above 16 MiB, ``truncated`` when a single-object
+            framing is cut off, ``foreign`` for anything else; of a few bytes behind a 0 too, which may be
+            anybody's.
     """
     if value is None:
         raise DecodingError("tombstone", "the record has no value (a tombstone)")
@@ -87,14 +88,12 @@ def split(value: bytes | None) -> tuple[Framing, bytes | int, bytes]:
         if len(value) < _SINGLE_OBJECT_HEADER:
             raise DecodingError("truncated", f"the value ends in its framing, after {len(value)} bytes")
         return "single-object", value[2:10], value[10:]
-    if value[:1] == _CONFLUENT:
-        if len(value) < _CONFLUENT_HEADER:
-            raise DecodingError("truncated", f"the value ends in its framing, after {len(value)} bytes")
+    if value[:1] == _CONFLUENT and len(value) >= _CONFLUENT_HEADER:
         schema_id = int.from_bytes(value[1:5], "big")
         if schema_id <= _LAST_ID:
             return "confluent", schema_id, value[5:]
     raise DecodingError(
         "foreign",
         f"the value begins with {value[:2].hex() or 'nothing'}: neither Avro single-object encoding (c301) "
-        "nor the Confluent wire format (00)",
+        "nor the Confluent wire format (00 and the four bytes of an identifier)",
     )
