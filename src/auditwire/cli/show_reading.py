@@ -16,7 +16,7 @@ from auditwire.reading.partitions import SENT_WITHIN_MS, Partitions
 from auditwire.reading.record import record_from, timestamp_of
 from auditwire.reading.wanted import event_types
 from auditwire.sessions import SessionBuilder, judge_trail
-from auditwire.verification.trail import verify_trail
+from auditwire.verification import verify_trail
 from auditwire.wire import decode
 
 if TYPE_CHECKING:
@@ -150,9 +150,9 @@ def judge_streams(where: Connection, session: Session, filters: Filters, *, chec
             where.bootstrap,
             prefix=where.prefix,
             config=where.config,
-            since_ms=None if since_ms is None else max(0, since_ms - SENT_WITHIN_MS - _AROUND_MS),
-            until_ms=None if until_ms is None else until_ms + _AROUND_MS,
-            session_ids=[session.session_id],
+            since=None if since_ms is None else max(0, since_ms - SENT_WITHIN_MS - _AROUND_MS),
+            until=None if until_ms is None else until_ms + _AROUND_MS,
+            session_id=session.session_id,
             timeout=ANSWER_SECONDS,
             on_report=lambda report, _standing: reports.append(report),
             on_progress=VerifyBar(stack).show,

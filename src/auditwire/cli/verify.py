@@ -8,6 +8,7 @@ import time
 import traceback
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,8 @@ from auditwire.cli.output import ClosedPipe, Output, remark, without_secrets
 from auditwire.errors import AuditwireError, ConfigurationError, MissingExtraError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from auditwire.verification.outcome import Standing
     from auditwire.verification.report import StreamReport
 
@@ -154,14 +157,14 @@ def verify(
     arguments: dict[str, Any] = {
         "prefix": where.prefix,
         "config": where.config,
-        "since_ms": asked.since_ms,
-        "until_ms": asked.until_ms,
-        "session_ids": sessions or (),
+        "since": asked.since_ms,
+        "until": asked.until_ms,
+        "session_id": sessions or None,
         "sealed": sealed,
         "settled": settled,
         "state": state,
         "incremental": incremental or watch,
-        "retention_ms": asked.retention_ms,
+        "retention": asked.retention,
         "expect": asked.expected,
         "jobs": jobs,
         "work_directory": work_directory,
@@ -174,12 +177,21 @@ def verify(
             if watch
             else command.once(fail_fast=fail_fast)
         )
-    except (ConfigurationError, MissingExtraError, ClosedPipe):
+    except ConfigurationError as error:
+        raise _of_option(error, arguments) from error
+    except (MissingExtraError, ClosedPipe):
         raise
     except Exception as error:  # status 1 would say that the trail is at fault
         remark(f"the check could not be made: {_words(error)}", style="red")
         raise typer.Exit(NOT_CHECKED) from error
     raise typer.Exit(status)
+
+
+def _of_option(error: ConfigurationError, arguments: Collection[str]) -> ConfigurationError:
+    """The same of the option that was written, where it is about an argument of ``verify_trail``."""
+    if error.key not in arguments:
+        return error
+    return ConfigurationError(f"--{error.key}".replace("_", "-"), str(error).removeprefix(f"{error.key}: "))
 
 
 def _words(error: Exception) -> str:
@@ -196,7 +208,7 @@ class _Asked:
 
     since_ms: int | None
     until_ms: int | None
-    retention_ms: int | None
+    retention: timedelta | None
     expected: tuple[str, ...]
 
     @classmethod
@@ -207,11 +219,11 @@ class _Asked:
         from auditwire.verification.expect import read_expected  # noqa: PLC0415 - as above
 
         range_ = Filters.parse(since=since, until=until)
-        kept: int | None = None
+        kept: timedelta | None = None
         if retention is not None:
             now_us = time.time_ns() // 1_000
-            kept = (now_us - time_us(retention, "--retention", now_us=now_us)) // 1_000
-            if kept <= 0:
+            kept = timedelta(microseconds=now_us - time_us(retention, "--retention", now_us=now_us))
+            if kept <= timedelta():
                 raise ConfigurationError("--retention", f"{retention} is no duration; write 400d or 12h")
         return cls(range_.since_ms, range_.until_ms, kept, () if expect is None else read_expected(expect))
 
@@ -229,7 +241,7 @@ class _Command:
         """Check once; the exit status."""
         from auditwire.cli.verify_progress import VerifyBar  # noqa: PLC0415 - --help needs no codec
         from auditwire.cli.verify_text import Printer, summary_lines  # noqa: PLC0415 - as above
-        from auditwire.verification.trail import verify_trail  # noqa: PLC0415 - as above
+        from auditwire.verification import verify_trail  # noqa: PLC0415 - as above
 
         printer = Printer(self.output, all_streams=self.all_streams)
 

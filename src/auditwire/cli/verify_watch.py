@@ -10,7 +10,7 @@ from auditwire.cli.output import remark
 from auditwire.cli.verify_metrics import page, write_page
 from auditwire.cli.verify_text import round_line, stream_lines
 from auditwire.delivery.status_server import StatusServer
-from auditwire.verification.trail import verify_trail
+from auditwire.verification import verify_trail
 from auditwire.verification.watch import Numbers, Watch
 
 if TYPE_CHECKING:

@@ -223,7 +223,7 @@ def _refuse_damaged(path: Path, database: sqlite3.Connection, prefix: str) -> No
 
 
 def _refused(path: Path, why: str) -> ConfigurationError:
-    return ConfigurationError("--state", f"{path} {why}")
+    return ConfigurationError("state", f"{path} {why}")
 
 
 def _unwritten(path: Path, why: object) -> SinkError:

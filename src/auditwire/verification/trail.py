@@ -18,10 +18,12 @@ import tempfile
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from auditwire.errors import ConfigurationError, SinkError
+from auditwire.reading.wanted import milliseconds
 from auditwire.verification.expect import unseen
 from auditwire.verification.facts import CarryError, FactWriter
 from auditwire.verification.gathering import Gathered, NotTheSameError, Source, gather, partitions_of
@@ -34,9 +36,10 @@ from auditwire.verification.topics import Told, ask
 from auditwire.verification.worker import Judged, Judging, judge_with_carry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from auditwire.reading.record import Place
+    from auditwire.reading.wanted import TimeLike
     from auditwire.verification.outcome import Standing
     from auditwire.verification.report import StreamReport
 
@@ -54,80 +57,102 @@ def verify_trail(
     prefix: str = "audit",
     config: Mapping[str, Any] | None = None,
     topics: Mapping[str, str] | None = None,
-    since_ms: int | None = None,
-    until_ms: int | None = None,
-    session_ids: Collection[str] = (),
+    since: TimeLike | None = None,
+    until: TimeLike | None = None,
+    session_id: str | Iterable[str] | None = None,
     sealed: bool = False,
     settled: bool = False,
-    state: Path | None = None,
+    state: Path | str | None = None,
     incremental: bool = False,
-    retention_ms: int | None = None,
-    expect: Collection[str] = (),
+    retention: timedelta | None = None,
+    expect: Iterable[str] = (),
     jobs: int = 1,
-    work_directory: Path | None = None,
+    work_directory: Path | str | None = None,
     timeout: float = 30.0,
     fail_fast: bool = False,
     changed_only: bool = False,
     on_report: Callable[[StreamReport, Standing], None] | None = None,
     on_progress: Callable[[Stage, int, int | None], None] | None = None,
 ) -> TrailReport:
-    """Check a trail once.
+    """Check a trail once: whether anything is missing, changed, forged, doubled or out of place.
+
+    ::
+
+        from auditwire.verification import verify_trail
+
+        def show(stream, counts_for):
+            for fault in stream.faults:
+                print(stream.stream_id, fault.message, fault.topic, fault.partition, fault.offset)
+
+        trail = verify_trail("localhost:9092", sealed=True, on_report=show)
+        print(dict(trail.verdicts), trail.notes)
+        raise SystemExit(trail.exit_status)
+
+    All topics of the trail are read to their ends, and each stream's records are compared with its
+    checkpoints. Nothing is written to the brokers; the principal needs the operations Describe and Read.
+    Memory does not grow with the topics. Checks may run at the same time, in as many threads, unless they
+    share a state. ``auditwire verify`` is this function on the command line.
 
     Args:
-        bootstrap_servers: As for :class:`~auditwire.reading.Reader`, with the next three.
+        bootstrap_servers: As for :class:`~auditwire.reading.Reader`, with the next two.
         prefix: The topics' prefix.
         config: librdkafka's properties.
         topics: Event type -> topic, for the types that are not on ``<prefix>.<type>``.
-        since_ms: Read from this Kafka timestamp on, milliseconds since the Unix epoch. Streams that had begun
-            before are not provable to their beginning.
-        until_ms: Judge what was said to have arrived before this Kafka timestamp.
-        session_ids: Report only the streams that hold a record of one of these sessions. Everything is read:
-            a stream's records are numbered across its sessions.
-        sealed: See :mod:`auditwire.verification.outcome`.
+        since: Read from this Kafka timestamp on: an aware datetime, ISO-8601 text with an offset, or
+            milliseconds since the Unix epoch. Streams that had begun before are not provable to their
+            beginning.
+        until: Judge what was said to have arrived before this Kafka timestamp.
+        session_id: Report only the streams that hold a record of this session, or one of these. Everything is
+            read: a stream's records are numbered across its sessions.
+        sealed: Ask for each stream's records up to its last checkpoint only: a stream that is being written
+            counts as proven then.
         settled: Nothing can be on its way any more: what would be awaited is missing.
-        state: The file that remembers; not with a part of the trail (``since_ms``, ``until_ms``,
-            ``session_ids``).
+        state: The file that remembers what was seen, so that the next check finds what has vanished, shrunk
+            or changed since; it is made where there is none. Not with a part of the trail (``since``,
+            ``until``, ``session_id``).
         incremental: Read on from where the last check with this state ended.
-        retention_ms: For so long the topics keep records: absent older ones are removed, not missing.
-            Milliseconds; None excuses nothing.
-        expect: Services that must have a stream.
+        retention: For so long the topics keep records: absent older ones are removed, not missing. None
+            excuses nothing.
+        expect: Services that must have a stream, as ``service.name`` says it.
         jobs: How many processes share the work; 1: this one does it.
-        work_directory: Where facts are sorted: some 100 bytes for each record, removed at the end. The
+        work_directory: Where facts are sorted: some 110 bytes for each record, removed at the end. The
             system's directory for temporary files by default.
         timeout: Seconds that the broker may be silent.
         fail_fast: End at the first stream at fault; nothing is remembered then.
         changed_only: Hand out only the reports of the streams that were judged, and then of those at fault.
             Without ``incremental`` that is all of them; with it, the streams of which nothing new was read
             are counted as they were judged, which takes far less time.
-        on_report: Called with each stream's report, and what it counts for, in the order of the ids.
+        on_report: Called with each stream's report, and what it counts for, in the order of the ids. The
+            reports are not kept.
         on_progress: Called a few times a second with what is done, how much, and how much there is.
+
+    Returns:
+        The counts, what is wrong beyond single streams, and the exit status.
 
     Raises:
         ConfigurationError: A setting is refused, or the state is.
         BrokerError: The broker is away, or refuses.
-        SinkError: The facts or the state cannot be written.
+        SinkError: The facts or the state cannot be written. The state is as it was.
         AuditwireError: A process died.
     """
-    partial = {"since": since_ms, "until": until_ms, "session": session_ids or None}
-    given = [name for name, value in partial.items() if value is not None]
-    if state is not None and given:
-        raise ConfigurationError(
-            "--state", f"remembers whole trails, and --{given[0]} reads a part of one: leave one out"
-        )
-    if incremental and state is None:
-        raise ConfigurationError("--incremental", "needs --state: it goes on from what that remembers")
+    sessions = {session_id} if isinstance(session_id, str) else set(session_id or ())
     source = Source(
         bootstrap_servers=bootstrap_servers,
         prefix=prefix,
         config=dict(config or {}),
         topics=dict(topics or {}),
-        since_ms=since_ms,
-        until_ms=until_ms,
-        sessions=frozenset(session_ids),
+        since_ms=milliseconds("since", since),
+        until_ms=milliseconds("until", until),
+        sessions=frozenset(sessions),
         timeout=timeout,
     )
+    if session_id is not None and not sessions:
+        raise ConfigurationError("session_id", "names no session: leave it out to report all streams")
+    if retention is not None and retention <= timedelta():
+        raise ConfigurationError("retention", f"{retention} is no time for which records are kept")
+    _refuse_contradictions(source, state, incremental=incremental)
     with ExitStack() as stack:
-        known = None if state is None else stack.enter_context(State(state, prefix=prefix))
+        known = None if state is None else stack.enter_context(State(Path(state), prefix=prefix))
         directory = stack.enter_context(_scratch(work_directory))
         check = _Check(
             stack=stack,
@@ -136,7 +161,7 @@ def verify_trail(
             state=known,
             incremental=incremental,
             settled=settled,
-            retention_ms=retention_ms,
+            retention_ms=None if retention is None else retention // timedelta(milliseconds=1),
             jobs=jobs,
             fail_fast=fail_fast,
             changed_only=changed_only,
@@ -144,11 +169,22 @@ def verify_trail(
             on_progress=on_progress or (lambda _stage, _done, _total: None),
             out=TrailReport(prefix=prefix, sealed=sealed),
         )
-        return check.run(expect)
+        return check.run([expect] if isinstance(expect, str) else [*expect])
+
+
+def _refuse_contradictions(source: Source, state: Path | str | None, *, incremental: bool) -> None:
+    partial = {"since": source.since_ms, "until": source.until_ms, "session_id": source.sessions or None}
+    given = [name for name, value in partial.items() if value is not None]
+    if state is not None and given:
+        raise ConfigurationError(
+            "state", f"remembers whole trails, and {given[0]} asks for a part of one: leave one out"
+        )
+    if incremental and state is None:
+        raise ConfigurationError("incremental", "needs a state: it goes on from what that remembers")
 
 
 @contextmanager
-def _scratch(parent: Path | None) -> Iterator[Path]:
+def _scratch(parent: Path | str | None) -> Iterator[Path]:
     """A directory for the facts; what goes wrong with it is said with its name."""
     try:
         with tempfile.TemporaryDirectory(prefix="auditwire-verify-", dir=parent) as directory:

@@ -202,7 +202,7 @@ def test_a_bug_of_ours_is_no_verdict(own: Trail, capsys: Captured, monkeypatch: 
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("auditwire.verification.trail.verify_trail", broken)
+    monkeypatch.setattr("auditwire.verification.verify_trail", broken)
     monkeypatch.setenv("AUDITWIRE_DEBUG", "1")
     assert run(["verify"]) == 4
     error = capsys.readouterr().err
@@ -218,8 +218,11 @@ def test_a_bug_of_ours_is_no_verdict(own: Trail, capsys: Captured, monkeypatch: 
         (["--metrics-file", "x.prom"], "--metrics-file: tells of a watch"),
         (["--watch", "--since", "2h"], "--watch: checks whole trails"),
         (["--watch", "--session", "s-1"], "--watch: checks whole trails"),
-        (["--state", "s", "--since", "2h"], "--state: remembers whole trails, and --since reads a part"),
-        (["--state", "s", "--session", "a"], "--state: remembers whole trails, and --session reads a part"),
+        (["--state", "s", "--since", "2h"], "--state: remembers whole trails, and since asks for a part"),
+        (
+            ["--state", "s", "--session", "a"],
+            "--state: remembers whole trails, and session_id asks for a part",
+        ),
         (["--retention", "soon"], "--retention: 'soon' is no time"),
         (["--retention", "2999-01-01"], "--retention: 2999-01-01 is no duration; write 400d or 12h"),
         (["--since", "1h", "--until", "2h"], "--until: 2h does not lie after --since 1h"),

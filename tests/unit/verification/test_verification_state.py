@@ -326,8 +326,8 @@ def refused(path: Path, *, prefix: str = "audit") -> str:
     with pytest.raises(ConfigurationError) as caught:
         opened(path, prefix)
     assert path.read_bytes() == before
-    assert str(caught.value).startswith(f"--state: {path} ")
-    return str(caught.value).removeprefix(f"--state: {path} ")
+    assert str(caught.value).startswith(f"state: {path} ")
+    return str(caught.value).removeprefix(f"state: {path} ")
 
 
 def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
@@ -406,9 +406,7 @@ def test_a_directory_is_no_state(tmp_path: Path) -> None:
 
 
 def test_a_state_in_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"--state: .*(cannot be opened: No such file|unable to open)"
-    ):
+    with pytest.raises(ConfigurationError, match=r"state: .*(cannot be opened: No such file|unable to open)"):
         opened(tmp_path / "none" / "state")
 
 
