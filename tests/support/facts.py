@@ -78,14 +78,17 @@ class Rounds:
         settled: bool = False,
         horizon: Horizon | None = None,
         carry: bool = True,
+        uncounted: Iterable[Record] = (),
     ) -> list[StreamReport]:
-        """The reports after these records have been read too."""
+        """The reports after these records have been read too, and some behind the first ends."""
         with tempfile.TemporaryDirectory() as name:
             with FactWriter(Path(name), sessions=self._sessions) as writer:
                 for stream_id, blob in self.carried.items():
                     writer.add_carry(stream_id, blob)
                 for record in records:
                     writer.add_record(record)
+                for record in uncounted:
+                    writer.add_record(record, counted=False)
             carried: dict[str, bytes] = {}
             on_carry = carried.__setitem__ if carry else None
             reports = list(judge(writer.close(), settled=settled, horizon=horizon, on_carry=on_carry))

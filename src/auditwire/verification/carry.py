@@ -145,7 +145,7 @@ class CarryWriter:
         """
         heads = self._heads
         said = [
-            heads.acknowledged,
+            heads.acknowledged_next,
             heads.opened,
             heads.opened_ms,
             heads.closing,

@@ -37,6 +37,8 @@ class Heads:
         stream_id: Its id.
         wanted: Whether it has a record of a session that was asked for.
         acknowledged: The broker had every record below this sequence, says a checkpoint that counts.
+        acknowledged_next: The same, says any checkpoint: all of them count in the next check, below whose
+            first ends they lie.
         opened: True when record 0 is an opening checkpoint.
         opened_ms: The time of the checkpoint that is record 0, milliseconds since the Unix epoch; None: none.
         closing: The sequence of the first closing checkpoint.
@@ -55,6 +57,7 @@ class Heads:
     stream_id: str
     wanted: bool = True
     acknowledged: int = 0
+    acknowledged_next: int = 0
     opened: bool = False
     opened_ms: int | None = None
     closing: int | None = None
@@ -140,11 +143,12 @@ def _of_carried(out: Heads, payload: bytes) -> None:
         out.first_timestamp_ms,
         out.chain,
     ) = unpacked(payload)
+    out.acknowledged_next = out.acknowledged
 
 
 def _of_checkpoint(out: Heads, payload: bytes, *, is_first: bool) -> None:
     sequence, _ = CHECKPOINT_HEAD.unpack_from(payload)
-    acknowledged, reason, timestamp_us, trail, service = unpacked(payload[CHECKPOINT_HEAD.size :])
+    acknowledged, counted, reason, timestamp_us, trail, service = unpacked(payload[CHECKPOINT_HEAD.size :])
     if is_first and out.trail is None:
         out.trail, out.service = trail, service
     if sequence == 0:
@@ -153,5 +157,6 @@ def _of_checkpoint(out: Heads, payload: bytes, *, is_first: bool) -> None:
             out.opened_ms = timestamp_us // 1_000
     if reason == "close" and out.closing is None:
         out.closing = sequence
-    if acknowledged is not None:
+    out.acknowledged_next = max(out.acknowledged_next, acknowledged)
+    if counted:
         out.acknowledged = max(out.acknowledged, acknowledged)

@@ -122,7 +122,7 @@ class Kind(IntEnum):
     WANTED = 0x02
     """The stream has a record of a session that was asked for: nothing."""
     CHECKPOINT_HEAD = 0x03
-    """Sequence (8 bytes), digest (32), JSON: acknowledged (null: it does not count), reason, time of the
+    """Sequence (8 bytes), digest (32), JSON: acknowledged, whether that counts, reason, time of the
     event in us, trail, service or null."""
     NAMED = 0x04
     """A later stream names a record of this one: sequence (8 bytes), 0 when the naming counts as what a

@@ -80,8 +80,8 @@ def _of_checkpoint(
 ) -> Iterator[tuple[str, bytes]]:
     first, entries = event.first_sequence, read_entries(event)
     # what a checkpoint says of records after itself cannot be true
-    acknowledged = min(event.acknowledged, sequence) if counted else None
-    said = [acknowledged, event.reason, event.timestamp_us, event.trail, _service(event.resource)]
+    acknowledged = min(event.acknowledged, sequence)
+    said = [acknowledged, counted, event.reason, event.timestamp_us, event.trail, _service(event.resource)]
     yield stream_id, head(Kind.CHECKPOINT_HEAD, CHECKPOINT_HEAD.pack(sequence, digest) + packed(said))
     error = None
     if len(entries) and first + len(entries) > sequence:

@@ -160,6 +160,25 @@ def test_an_awaited_record_is_compared_with_what_lists_it_when_it_comes() -> Non
     assert [(fault.kind, fault.sequence) for fault in report.faults] == [("changed", 3)]
 
 
+def test_what_is_said_behind_the_first_ends_of_a_check_counts_in_the_next() -> None:
+    first = StreamBuilder().turns(5).checkpoint()
+    late = StreamBuilder(ADOPTER, previous=[f"{STREAM}:6:{first.records[6].digest.hex()}"])
+    orphan = StreamBuilder().turns(5)
+    who = StreamBuilder(ADOPTER).adopt(orphan, first=0, last=5, without=[2])
+    for there, uncounted, missing, unreadable in (
+        (first.without(2, 6), first.records[6:], [(2, 2)], []),  # acknowledged
+        (first.without(2, 6), late.records, [(2, 2), (6, 6)], []),  # named
+        (orphan.without(2), who.records, [], [(2, 2)]),  # a hole
+    ):
+        rounds = Rounds()
+        report, *_ = rounds.judge(there, uncounted=uncounted)
+        awaited = report.awaited
+        assert (awaited, report.faults) == (missing or unreadable, [])
+        report, *_ = rounds.judge([])
+        assert (report.missing, report.unreadable) == (missing, unreadable)
+        assert [report] == judged([*there, *uncounted])[:1]
+
+
 def test_what_comes_after_a_closed_stream_is_found_when_that_was_only_carried() -> None:
     stream = StreamBuilder().turns(3).close()
     rounds = Rounds()
