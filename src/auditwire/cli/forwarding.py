@@ -38,7 +38,7 @@ from auditwire.journal.inspection import look
 from auditwire.journal.notes import Notes
 from auditwire.journal.target import Target
 from auditwire.journal.trees import json_text, unlink, write_text
-from auditwire.wire import FastavroEncoder
+from auditwire.wire import new_encoder
 from auditwire.wire import source as source_of
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ def _put_together(settings: Settings) -> tuple[DiskJournals, Target, Forwarder]:
     notes = Notes()
     source = source_of(settings.service, stream_id)
     journal = journals.open(stream_id, service=settings.service, source=source)
-    encoder = FastavroEncoder(on_coerced=notes.coerced, on_truncated=notes.truncated)
+    encoder = new_encoder(on_coerced=notes.coerced, on_truncated=notes.truncated)
     resource = resource_of(settings.service, None, None)
     forwarder = Forwarder(
         client,

@@ -28,7 +28,7 @@ from auditwire.events import CONTROL_TYPES, AuditEvent
 from auditwire.ids import uuid7
 from auditwire.journal.drafter import Drafter
 from auditwire.journal.notes import Notes
-from auditwire.wire import FastavroEncoder, all_schemas, as_audit_event
+from auditwire.wire import all_schemas, as_audit_event, new_encoder
 from auditwire.wire import source as source_of
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class StreamingCollector(Managed, Generic[W]):
         """What drafts a new stream's records, what it notes, and the ``ce_source`` header."""
         stream_id = uuid7()
         notes = Notes()
-        encoder = FastavroEncoder(on_coerced=notes.coerced, on_truncated=notes.truncated)
+        encoder = new_encoder(on_coerced=notes.coerced, on_truncated=notes.truncated)
         source = (self._source or source_of(self._service, stream_id)) if self._headers != "none" else None
         return Drafter(stream_id, encoder, self._prefix, self._topics), notes, source
 

@@ -52,8 +52,8 @@ class Drafter:
         Raises:
             EncodingError: The event cannot be encoded, whatever is converted or cut.
         """
-        # key, headers and time are of the same reading of the event as its body: what was converted or cut, or
-        # is changed by another thread meanwhile, would be one thing in the body and another beside it
+        # key, headers and time are of the same reading of the event as its body: what was converted or cut,
+        # or is changed by another thread meanwhile, would be one thing in the body and another beside it
         head, tail, event_type, session, timestamp_us, event_id, trace_id, span_id = self._encode(event)
         return _new(  # by a half cheaper than the named tuple's own constructor
             Draft,

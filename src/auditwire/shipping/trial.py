@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from auditwire.delivery.health import Health
 from auditwire.ids import uuid7
-from auditwire.wire import FastavroEncoder
+from auditwire.wire import new_encoder
 
 if TYPE_CHECKING:
     from auditwire.events import AuditEvent
@@ -22,7 +22,7 @@ class Trial:
         self._stream_id = uuid7()
         self._coerced: Counter[str] = Counter()
         self._truncated: Counter[str] = Counter()
-        self._encode = FastavroEncoder(
+        self._encode = new_encoder(
             lambda field: self._coerced.update((field,)), lambda field: self._truncated.update((field,))
         ).encode
         self._accepted = 0

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from auditwire.wire.schemas import Field, Schema
 
 __all__ = [
+    "ENVELOPE",
     "REFUSALS",
     "Generated",
     "Inexpressible",
@@ -56,7 +57,7 @@ REFUSALS = (IndexError, ValueError, RecursionError, struct.error, DecodingError)
 """What a generated function may raise instead of an answer; ValueError is for bytes that are no text, or a
 text that is no JSON."""
 
-_ENVELOPE = (
+ENVELOPE = (
     ("event_id", "string", False),
     ("event_type", "string", False),
     ("timestamp", "long", False),
@@ -73,6 +74,8 @@ _ENVELOPE = (
     ("stream_id", "string", False),
     ("sequence", "long", False),
 )
+"""Name, type and whether null may stand there, of the fields with which every schema begins."""
+
 _NOT_IN_OUTLINE = frozenset({"turn_id", "agent_id", "severity"})
 _BEGINNING = 3
 _USUAL = slice(6, 13)
@@ -98,7 +101,7 @@ new = object.__new__
 
 
 class Inexpressible(ValueError):  # noqa: N818 - says what the schema is; the interpreter reads it
-    """A schema that no decoder is generated for."""
+    """A schema that no decoder, or no encoder, is generated for."""
 
 
 class Generated(Protocol[_Read_co]):
@@ -161,7 +164,7 @@ def decoder_source(schema: Schema) -> str:
     Raises:
         Inexpressible: The fields do not begin with the envelope, or one has a name that no variable can have.
     """
-    if tuple((f.name, f.type, f.nullable) for f in schema.fields[: len(_ENVELOPE)]) != _ENVELOPE:
+    if tuple((f.name, f.type, f.nullable) for f in schema.fields[: len(ENVELOPE)]) != ENVELOPE:
         raise Inexpressible(f"{schema.name}: the fields do not begin with the envelope")
     for name in (f.name for f in schema.fields):
         if name in _LOCALS | _GLOBALS or iskeyword(name) or not name.isidentifier():
@@ -211,7 +214,7 @@ def _decode_lines(schema: Schema, cls: type[AuditEvent]) -> Iterator[str]:
 
 
 def _envelope_lines(schema: Schema, cls: type[AuditEvent]) -> Iterator[str]:
-    upto_sequence = schema.fields[: len(_ENVELOPE)]
+    upto_sequence = schema.fields[: len(ENVELOPE)]
     yield from ("", "", "def envelope(value, at, framing):")
     yield from _indented(_field_lines(schema, cls, upto_sequence, SKIPPED))
     yield from (
@@ -221,14 +224,14 @@ def _envelope_lines(schema: Schema, cls: type[AuditEvent]) -> Iterator[str]:
         f"    envelope.event_type = {schema.event_type!r}",
         "    envelope.timestamp_us = timestamp",
     )
-    for name, _, _ in _ENVELOPE:
+    for name, _, _ in ENVELOPE:
         if name not in {"event_type", "timestamp", "stream_id", "sequence", *SKIPPED}:
             yield f"    envelope.{name} = {name}"
     yield from (*_place_lines("envelope"), "    return envelope")
 
 
 def _outline_lines(schema: Schema, cls: type[AuditEvent]) -> Iterator[str]:
-    upto_sequence = schema.fields[: len(_ENVELOPE)]
+    upto_sequence = schema.fields[: len(ENVELOPE)]
     yield from ("", "", "def outline(value, at):")
     for line in _indented(_field_lines(schema, cls, upto_sequence, SKIPPED | _NOT_IN_OUTLINE)):
         yield line.replace(".decode()", "").replace("string(value, at)", "raw(value, at)")

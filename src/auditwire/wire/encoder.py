@@ -31,23 +31,32 @@ from auditwire.jsonable import json_line, plain, text_of
 from auditwire.wire.coerce import Converted, Unfit, convert, note_of
 from auditwire.wire.foreign import as_audit_event
 from auditwire.wire.notes import COERCED, add_notes
+from auditwire.wire.packing import flat_json
 from auditwire.wire.schemas import Field, Schema, schema_for
-from auditwire.wire.shorten import MAX_BODY, MAX_ID, ids_fit, shorten, surely_too_large
+from auditwire.wire.shorten import MAX_BODY, MAX_ID, ROOM, ids_fit, shorten, surely_too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MAX_BODY", "Encoder", "FastavroEncoder", "as_audit_event", "join_body", "sequence_bytes"]
+__all__ = [
+    "MAX_BODY",
+    "Encoded",
+    "Encoder",
+    "FastavroEncoder",
+    "as_audit_event",
+    "join_body",
+    "sequence_bytes",
+]
 
-_SEQUENCE_BYTES = 10
-_ROOM = MAX_BODY - _SEQUENCE_BYTES
 _ABSENT = object()
 
 # What the codec can be given as it is. The codec itself takes more in silence: a float for a long and loses
 # its fraction, any object for a boolean, the letters of a string for an array.
 _EXACT = {"string": str, "long": int, "double": float, "boolean": bool, "array": list}
-_FLAT = frozenset({str, int, bool, float, type(None)})
-_LONG = 2**63
+
+Encoded = tuple[bytes, bytes, str, bytes, int, str, "str | None", "str | None"]
+"""Of an event as it was encoded: head, tail, event type, session id (UTF-8; none: no bytes), time in
+microseconds since the Unix epoch, event id, trace id and span id. A plain tuple: every event makes one."""
 
 
 class Encoder(Protocol):
@@ -63,11 +72,18 @@ class Encoder(Protocol):
     def encode_fitted(self, event: AuditEvent, stream_id: str) -> tuple[bytes, bytes, AuditEvent]:
         """As ``encode``, and the event as it was encoded.
 
-        That is the event itself, or a copy with coerced and shortened values. What stands around the body
-        (key, headers, Kafka timestamp) must be taken from it, or it would disagree with the body.
+        That is the event itself, or a copy with coerced and shortened values.
 
         Raises:
             EncodingError: As ``encode``.
+        """
+
+    def bound(self, stream_id: str) -> Callable[[AuditEvent], Encoded]:
+        """``encode`` for events of one stream, which also tells what was encoded.
+
+        What stands around the body (key, headers, Kafka timestamp) must be taken from this, or it would
+        disagree with the body: of what was coerced or cut, and of an event that another thread changes.
+        What it returns raises EncodingError as ``encode``.
         """
 
 
@@ -110,7 +126,7 @@ def sequence_bytes(sequence: int) -> bytes:
     return bytes(out)
 
 
-def _ignore(_field: str) -> None:
+def ignore(_field: str) -> None:
     """Nobody counts."""
 
 
@@ -176,7 +192,7 @@ class FastavroEncoder:
     """
 
     def __init__(
-        self, on_coerced: Callable[[str], None] = _ignore, on_truncated: Callable[[str], None] = _ignore
+        self, on_coerced: Callable[[str], None] = ignore, on_truncated: Callable[[str], None] = ignore
     ) -> None:
         self._on_coerced = on_coerced
         self._on_truncated = on_truncated
@@ -193,20 +209,44 @@ class FastavroEncoder:
 
     def encode_fitted(self, event: AuditEvent, stream_id: str) -> tuple[bytes, bytes, AuditEvent]:
         """As ``encode``, and the event as it was encoded: see :class:`Encoder`."""
+        plan, event = self._known(event)
+        head, tail, row, metadata = self._encoded(plan, event, stream_id)
+        return head, tail, event if metadata is None else _rebuilt(plan, row, metadata)
+
+    def bound(self, stream_id: str) -> Callable[[AuditEvent], Encoded]:
+        """``encode`` for events of one stream: see :class:`Encoder`."""
+
+        def encode(event: AuditEvent) -> Encoded:
+            plan, event = self._known(event)
+            head, tail, row, _ = self._encoded(plan, event, stream_id)
+            session = (row["session_id"] or "").encode()
+            about = row["timestamp"], row["event_id"], row["trace_id"], row["span_id"]
+            return head, tail, plan.cls.event_type, session, *about
+
+        return encode
+
+    def _known(self, event: AuditEvent) -> tuple[_Plan, AuditEvent]:
+        """The event as one of a class that has a schema, and what is known about that class."""
         plan = self._plans.get(type(event))
         if plan is None:
             event = as_audit_event(event)
             plan = self._plan(type(event))
+        return plan, event
+
+    def _encoded(
+        self, plan: _Plan, event: AuditEvent, stream_id: str
+    ) -> tuple[bytes, bytes, dict[str, Any], dict[str, Any] | None]:
+        """Head, tail, the values in them, and the metadata as a dictionary when something was done to any."""
         try:
             values = plan.get(event)
             if plan.fits(values):
                 row = dict(zip(plan.names, values))  # noqa: B905 - same length by construction, in the hot path
-                text = _flat_json(row["metadata"])
+                text = flat_json(row["metadata"])
                 if text is not None:
                     row["metadata"] = text
                     head, tail = _write(plan, row, stream_id)
-                    if len(head) + len(tail) <= _ROOM and (len(head) <= MAX_ID or ids_fit(row)):
-                        return head, tail, event
+                    if len(head) + len(tail) <= ROOM and (len(head) <= MAX_ID or ids_fit(row)):
+                        return head, tail, row, None
         except (AttributeError, ValueError, OverflowError, TypeError, RuntimeError):
             pass  # a value that only looks right; what it is, is found below
         try:
@@ -225,7 +265,9 @@ class FastavroEncoder:
             plan = self._plans[cls] = _Plan(cls, schema_for(cls.event_type))
         return plan
 
-    def _thorough(self, plan: _Plan, event: AuditEvent, stream_id: str) -> tuple[bytes, bytes, AuditEvent]:
+    def _thorough(
+        self, plan: _Plan, event: AuditEvent, stream_id: str
+    ) -> tuple[bytes, bytes, dict[str, Any], dict[str, Any]]:
         """The long way: every value is looked at, converted when it must be, and cut when it must be."""
         row: dict[str, Any] = {}
         notes: dict[str, str] = {}
@@ -237,17 +279,17 @@ class FastavroEncoder:
             add_notes(metadata, COERCED, notes)
         if ids_fit(row) and not surely_too_large(row, metadata):
             head, tail = _write(plan, {**row, "metadata": json_line(metadata)}, stream_id)
-            if len(head) + len(tail) <= _ROOM:
-                return head, tail, _rebuilt(plan, row, metadata)
+            if len(head) + len(tail) <= ROOM:
+                return head, tail, row, metadata
         for name in shorten(row, metadata, keep_arrays=plan.cls.event_type in CONTROL_TYPES):
             self._on_truncated(name)
         head, tail = _write(plan, {**row, "metadata": json_line(metadata)}, stream_id)
-        if len(head) + len(tail) > _ROOM:
+        if len(head) + len(tail) > ROOM:
             raise EncodingError(
                 f"the {plan.cls.event_type} event {row['event_id'][:64]} has {len(head) + len(tail)} bytes, "
                 f"more than {MAX_BODY}, and nothing left that may be cut"
             )
-        return head, tail, _rebuilt(plan, row, metadata)
+        return head, tail, row, metadata
 
     def _fitted(self, plan: _Plan, field: Field, raw: Any, notes: dict[str, str]) -> Any:
         """The value for this field; what cannot be told by it goes into the notes."""
@@ -285,22 +327,6 @@ def _equal(ours: dict[str, Any], theirs: Any) -> bool:
         return bool(ours == theirs)
     except Exception:  # noqa: BLE001 - a foreign value that cannot be compared is not JSON's own
         return False
-
-
-def _flat_json(metadata: dict[Any, Any]) -> str | None:
-    """The metadata's text when it needs no thought: text keys, plain values, and nothing huge."""
-    if not metadata:
-        return "{}"
-    characters = 0
-    for key, value in metadata.items():
-        kind = type(value)
-        if type(key) is not str or kind not in _FLAT:
-            return None
-        if kind is str:
-            characters += len(value)
-        elif kind is int and not -_LONG <= value <= _LONG:
-            return None
-    return json_line(metadata) if characters <= MAX_BODY else None
 
 
 def _default(cls: type[AuditEvent], attribute: str) -> Any:

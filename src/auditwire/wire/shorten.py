@@ -21,10 +21,13 @@ from typing import Any
 from auditwire.jsonable import json_line
 from auditwire.wire.notes import COERCED, MAX_NOTED, TRUNCATED, add_notes, measured, name_of
 
-__all__ = ["MAX_BODY", "MAX_ID", "ids_fit", "shorten", "surely_too_large"]
+__all__ = ["MAX_BODY", "MAX_ID", "ROOM", "ids_fit", "shorten", "surely_too_large"]
 
 MAX_BODY = 900 * 1024
 """Bytes of the largest Avro body: Kafka's default limit of 1 MiB, less framing, key, headers and batch."""
+
+ROOM = MAX_BODY - 10
+"""Bytes that head and tail may have together: less the longest sequence."""
 
 MAX_ID = 16 * 1024
 """Bytes of the longest ``event_id`` and ``session_id``: they stand a second time in header and key."""

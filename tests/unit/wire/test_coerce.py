@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditwire.events import AuditEvent, SkillAuthoredEvent, SkillUsedEvent
-from auditwire.wire import FastavroEncoder, decode, frame_confluent, join_body
+from auditwire.wire import decode, frame_confluent, join_body, new_encoder
+from support.codecs import both_codecs  # noqa: F401 - a fixture
 
 STREAM = "01890a5d-ac96-774b-bcce-b302099a8057"
 MAX_FLOAT = sys.float_info.max
@@ -220,7 +221,7 @@ CASES: list[tuple[str, Case]] = [
 def through(event: AuditEvent) -> tuple[AuditEvent, list[str]]:
     """The event as a reader gets it, and the fields that were reported as coerced."""
     reported: list[str] = []
-    head, tail, fitted = FastavroEncoder(reported.append).encode_fitted(event, STREAM)
+    head, tail, fitted = new_encoder(reported.append).encode_fitted(event, STREAM)
     decoded = decode(frame_confluent(1, join_body(head, 0, tail))).event
     assert decoded.to_dict() == fitted.to_dict()
     return decoded, reported

@@ -22,14 +22,15 @@ from auditwire.events import (
     TurnStartEvent,
     event_from_dict,
 )
-from auditwire.wire import MAX_BODY, FastavroEncoder, decode, frame_confluent, join_body
+from auditwire.wire import MAX_BODY, decode, frame_confluent, join_body, new_encoder
+from support.codecs import both_codecs  # noqa: F401 - a fixture
 
 STREAM = "01890a5d-ac96-774b-bcce-b302099a8057"
 SEQUENCES = st.integers(0, 2**63 - 1) | st.integers(0, 300)
 
 
 def body_of(event: AuditEvent, sequence: int = 0) -> bytes:
-    head, tail = FastavroEncoder().encode(event, STREAM)
+    head, tail = new_encoder().encode(event, STREAM)
     return join_body(head, sequence, tail)
 
 
@@ -68,21 +69,21 @@ def test_a_sequence_that_is_no_such_number_is_refused(sequence: int) -> None:
 @given(event=any_event)
 def test_the_event_is_not_changed(event: AuditEvent) -> None:
     before = copy.deepcopy(event)
-    FastavroEncoder().encode(event, STREAM)
+    new_encoder().encode(event, STREAM)
     assert event == before
 
 
 @given(event=any_event)
 def test_an_event_that_fits_is_handed_back_as_it_is_or_equal(event: AuditEvent) -> None:
     calls: list[str] = []
-    _, _, fitted = FastavroEncoder(calls.append, calls.append).encode_fitted(event, STREAM)
+    _, _, fitted = new_encoder(calls.append, calls.append).encode_fitted(event, STREAM)
     assert fitted == event
     assert calls == []
 
 
 def test_an_event_of_plain_values_goes_the_short_way() -> None:
     event = TurnStartEvent(metadata={"a": 1, "b": 1.5, "c": None, "d": True, "e": "ü"})
-    assert FastavroEncoder().encode_fitted(event, STREAM)[2] is event
+    assert new_encoder().encode_fitted(event, STREAM)[2] is event
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_an_event_of_plain_values_goes_the_short_way() -> None:
 def test_metadata_comes_back_as_json_can_express_it(metadata: Any, out: dict[str, Any]) -> None:
     calls: list[str] = []
     event = TurnStartEvent(metadata=metadata)
-    head, tail, fitted = FastavroEncoder(calls.append).encode_fitted(event, STREAM)
+    head, tail, fitted = new_encoder(calls.append).encode_fitted(event, STREAM)
     assert decode(frame_confluent(1, join_body(head, 0, tail))).event.metadata == fitted.metadata == out
     assert calls == ([] if metadata == out else ["metadata"])
 
@@ -114,7 +115,7 @@ def test_metadata_comes_back_as_json_can_express_it(metadata: Any, out: dict[str
 @pytest.mark.parametrize("metadata", [None, "text", 7, ["a"], object])
 def test_metadata_that_is_no_dictionary_is_noted(metadata: Any) -> None:
     calls: list[str] = []
-    head, tail = FastavroEncoder(calls.append).encode(TurnStartEvent(metadata=metadata), STREAM)
+    head, tail = new_encoder(calls.append).encode(TurnStartEvent(metadata=metadata), STREAM)
     event = decode(frame_confluent(1, join_body(head, 0, tail))).event
     assert event.metadata == {"auditwire.coerced": {"metadata": str(metadata)}}
     assert calls == ["metadata"]
@@ -162,7 +163,7 @@ def test_an_instance_of_a_subclass_goes_through_its_parents_schema() -> None:
         pass
 
     event = Mine(prompt_preview="p")
-    encoder = FastavroEncoder()
+    encoder = new_encoder()
     for _ in range(2):
         fitted = encoder.encode_fitted(event, STREAM)[2]
         assert type(fitted) is TurnStartEvent
@@ -171,7 +172,7 @@ def test_an_instance_of_a_subclass_goes_through_its_parents_schema() -> None:
 
 def test_what_is_no_event_is_refused() -> None:
     with pytest.raises(EncodingError, match="no event"):
-        FastavroEncoder().encode(object(), STREAM)  # type: ignore[arg-type]
+        new_encoder().encode(object(), STREAM)  # type: ignore[arg-type]
 
 
 def test_a_fault_that_nothing_helps_against_is_an_encoding_error_that_names_the_event() -> None:
@@ -180,17 +181,17 @@ def test_a_fault_that_nothing_helps_against_is_an_encoding_error_that_names_the_
 
     event = TurnStartEvent(prompt_length="x")  # type: ignore[arg-type]
     with pytest.raises(EncodingError, match=f"turn_start event {event.event_id} .*the counter is broken"):
-        FastavroEncoder(broken).encode(event, STREAM)
+        new_encoder(broken).encode(event, STREAM)
 
 
 def test_a_checkpoint_is_refused_rather_than_cut() -> None:
     entries = ["x" * 44] * 30_000
     with pytest.raises(EncodingError, match="nothing left that may be cut"):
-        FastavroEncoder().encode(CheckpointEvent(entries=entries), STREAM)
+        new_encoder().encode(CheckpointEvent(entries=entries), STREAM)
 
 
 def test_a_list_with_an_item_of_another_type_is_seen_on_the_short_way() -> None:
-    encoder = FastavroEncoder()
+    encoder = new_encoder()
     encoder.encode(SkillAuthoredEvent(unique_tools=["a"]), STREAM)  # the types are known from now on
     event = SkillAuthoredEvent(unique_tools=["a", 1])  # type: ignore[list-item]
     fitted = encoder.encode_fitted(event, STREAM)[2]

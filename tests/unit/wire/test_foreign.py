@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from auditwire.errors import EncodingError
 from auditwire.events import ALL_TYPES, AuditEvent, CustomEvent, TurnStartEvent, now_us
-from auditwire.wire import FastavroEncoder, as_audit_event, decode, frame_confluent, join_body
+from auditwire.wire import as_audit_event, decode, frame_confluent, join_body, new_encoder
+from support.codecs import both_codecs  # noqa: F401 - a fixture
 
 STREAM = "01890a5d-ac96-774b-bcce-b302099a8057"
 
@@ -261,5 +262,5 @@ def test_what_is_no_event_is_refused_with_the_reason(event: object, why: str) ->
 )
 def test_any_dictionary_becomes_an_event_that_is_encoded_and_read_back(data: dict[str, Any]) -> None:
     event = as_audit_event(Foreign(data))
-    head, tail, fitted = FastavroEncoder().encode_fitted(event, STREAM)
+    head, tail, fitted = new_encoder().encode_fitted(event, STREAM)
     assert decode(frame_confluent(1, join_body(head, 0, tail))).event == fitted

@@ -21,7 +21,7 @@ from auditwire.events import (
     TurnStartEvent,
 )
 from auditwire.jsonable import json_line
-from auditwire.wire import MAX_BODY, FastavroEncoder, decode, frame_confluent, join_body
+from auditwire.wire import MAX_BODY, decode, frame_confluent, join_body, new_encoder
 from auditwire.wire.shorten import MAX_ID
 
 STREAM = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -32,7 +32,7 @@ MB = 1_000_000
 def through(event: AuditEvent) -> tuple[Any, int, list[str]]:
     """The event as a reader gets it, the size of its body, and the fields that were reported as cut."""
     cut: list[str] = []
-    head, tail, fitted = FastavroEncoder(on_truncated=cut.append).encode_fitted(event, STREAM)
+    head, tail, fitted = new_encoder(on_truncated=cut.append).encode_fitted(event, STREAM)
     body = join_body(head, LAST, tail)
     assert len(body) <= MAX_BODY
     decoded = decode(frame_confluent(1, body)).event
@@ -111,7 +111,7 @@ def test_only_the_longest_values_lose() -> None:
 
 
 def test_a_body_of_exactly_the_limit_is_left_alone_and_one_byte_more_is_cut() -> None:
-    head, tail = FastavroEncoder().encode(CustomEvent(payload="x" * 900_000), STREAM)
+    head, tail = new_encoder().encode(CustomEvent(payload="x" * 900_000), STREAM)
     room = MAX_BODY - len(join_body(head, LAST, tail))
     event, size, cut = through(CustomEvent(payload="x" * (900_000 + room)))
     assert (size, cut) == (MAX_BODY, [])
