@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from auditwire.reading.record import ClientMessage
 
-FAST = {**QUICK, "session.timeout.ms": 6_000, "heartbeat.interval.ms": 200, "logger": QUIET}
+# of a group that a member has left, the mock cluster lets the next one wait for a second less than a session
+FAST = {**QUICK, "session.timeout.ms": 3_000, "heartbeat.interval.ms": 200, "logger": QUIET}
 
 
 @pytest.fixture(scope="module")
