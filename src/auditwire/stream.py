@@ -101,6 +101,7 @@ MAX_TYPES = 256
 """Types of one checkpoint at most: what one byte can point into."""
 
 _DIGEST_BYTES = 32
+_ENTRY_LENGTH = 44
 _ENTRY = re.compile(r"[A-Za-z0-9_-]{44}")  # the decoder alone would skip foreign characters in silence
 _CHECKPOINT = CheckpointEvent.event_type + ":"
 
@@ -235,12 +236,26 @@ class Ledger:
         Raises:
             ValueError: Another sequence is expected; nothing was changed.
         """
-        unlisted = self._unlisted
-        if sequence != self._first + len(unlisted):
+        self.add_all(sequence, [(type_name, digest, now)])
+
+    def add_all(self, sequence: int, records: Sequence[tuple[str, bytes, float]]) -> None:
+        """Take the next records, as ``add`` takes one.
+
+        Args:
+            sequence: The number of the first one.
+            records: Of each type, digest and seconds of the monotonic clock, as for ``add``.
+
+        Raises:
+            ValueError: Another sequence is expected; nothing was changed.
+        """
+        if sequence != self.next_sequence:
             raise ValueError(f"sequence {sequence} does not follow: {self.next_sequence} is next")
-        unlisted.append((type_name, digest, now))
-        if self._since is None and not type_name.startswith(_CHECKPOINT):
-            self._since = now
+        for _, digest, _ in records:
+            if len(digest) != _DIGEST_BYTES:
+                raise ValueError(f"a digest has {_DIGEST_BYTES} bytes, not {len(digest)}")
+        self._unlisted += records
+        if self._since is None:
+            self._since = next((at for name, _, at in records if not name.startswith(_CHECKPOINT)), None)
 
     def due(self, now: float) -> Reason | None:
         """Why a checkpoint is due, None when none is; ``open`` until the first one is listed.
@@ -274,13 +289,16 @@ class Ledger:
             acknowledged: Every record below this sequence is known to have reached the broker.
         """
         types: dict[str, int] = {}
-        entries: list[str] = []
+        raw = bytearray()
         for type_name, digest, _ in islice(self._unlisted, MAX_ENTRIES):
             index = types.setdefault(type_name, len(types))
             if index == MAX_TYPES:
                 del types[type_name]
                 break
-            entries.append(pack_entry(index, digest))
+            raw.append(index)
+            raw += digest
+        text = urlsafe_b64encode(raw).decode("ascii")  # each entry is a whole number of base64 groups
+        entries = [text[at : at + _ENTRY_LENGTH] for at in range(0, len(text), _ENTRY_LENGTH)]
         if reason == "close" and len(entries) < len(self._unlisted):
             reason = "interval"
         opening = self._last_checkpoint is None

@@ -23,6 +23,9 @@ log = logging.getLogger("auditwire")
 RETRY_FIRST, RETRY_LAST = 0.5, 30.0
 """Seconds until a parked topic is tried again, doubled each time."""
 
+_KEYS = 1_024
+_NOWHERE: tuple[int, None] = 0, None
+
 KEEP_RECORDS, KEEP_BYTES = 64, 64 << 10
 """What each lane keeps in memory when memory is short."""
 
@@ -39,6 +42,7 @@ class TopicQueue:
     __slots__ = (
         "_hold",
         "_place",
+        "_placed",
         "check_at",
         "flows",
         "lanes",
@@ -57,6 +61,7 @@ class TopicQueue:
         self.partitions = 0
         """How many there are; 0 while that is not known."""
         self.lanes: dict[int, Lane] = {}
+        self._placed: dict[bytes, tuple[int, Lane]] = {}  # key -> its lane, among so many partitions
         self.waiting = Backlog(hold)
         """Records that came before the number of partitions was known."""
         self.flows = False
@@ -74,13 +79,23 @@ class TopicQueue:
 
     def to_lane(self, record: Record, now: float) -> Lane:
         """Put a record into the lane of its partition."""
-        partition = self._place(record.key, self.partitions)
+        key = record.key
+        partitions, lane = self._placed.get(key, _NOWHERE)
+        if lane is None or partitions != self.partitions:
+            lane = self._lane_of(key, now)
+        lane.backlog.append(record)
+        return lane
+
+    def _lane_of(self, key: bytes, now: float) -> Lane:
+        partition = self._place(key, self.partitions)
         lane = self.lanes.get(partition)
         if lane is None:
             lane = self.lanes[partition] = Lane(self.name, partition, self._hold)
             if self.reason is not None:
                 lane.narrow_to(0, now)  # a parked topic is tried with one record
-        lane.backlog.append(record)
+        if len(self._placed) >= _KEYS:
+            self._placed.clear()
+        self._placed[key] = self.partitions, lane
         return lane
 
     def park(self, reason: str, now: float) -> None:

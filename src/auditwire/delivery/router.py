@@ -21,7 +21,7 @@ from auditwire.delivery.lanes import Chunk
 from auditwire.delivery.queues import RETRY_FIRST, RETRY_LAST, TopicQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from auditwire.delivery.backlog import Backlog, Hold, Place
     from auditwire.delivery.client import Client
@@ -113,15 +113,17 @@ class Router:
 
     # -- in ---------------------------------------------------------------------------------------------
 
-    def put(self, record: Record, now: float) -> None:
-        """Take a record; it stays here until one of the two answers."""
-        topic = self._topics.get(record.topic)
-        if topic is None:
-            topic = self._add(record.topic)
-        if topic.flows:
-            self._active[topic.to_lane(record, now)] = topic
-        else:
-            topic.wait(record)
+    def put(self, records: Iterable[Record], now: float) -> None:
+        """Take records; they stay here until one of the two answers."""
+        topics, active = self._topics, self._active
+        for record in records:
+            topic = topics.get(record.topic)
+            if topic is None:
+                topic = self._add(record.topic)
+            if topic.flows:
+                active[topic.to_lane(record, now)] = topic
+            else:
+                topic.wait(record)
 
     def put_place(self, topic: str, place: Place) -> None:
         """Take a record that is not in memory."""
@@ -179,7 +181,9 @@ class Router:
                 break
         return produced
 
-    def _fill(self, lane: Lane, topic: TopicQueue, now: float) -> tuple[int, bool]:
+    def _fill(  # noqa: C901 - every record goes through it: no call in it that can be left out
+        self, lane: Lane, topic: TopicQueue, now: float
+    ) -> tuple[int, bool]:
         """Produce from one lane; how many, and whether the producer's queue is full."""
         most, most_bytes = lane.room(now)
         if most <= 0:
@@ -195,10 +199,13 @@ class Router:
             if not front and not self._refill_lane(lane, now):
                 break
             record = front[0]
-            if records and chunk.size + record.size > most_bytes:
+            size = record.size
+            if records and chunk.size + size > most_bytes:
                 break
             try:
-                stamp = min(max(record.timestamp_us // 1_000, oldest), newest)
+                stamp = record.timestamp_us // 1_000
+                if not oldest <= stamp <= newest:
+                    stamp = min(max(stamp, oldest), newest)
                 value, headers = value_of(record), headers_of(record)
                 # by position: cheaper than by name. callback and on_delivery are two names of one parameter
                 produce(lane.topic, value, record.key, lane.partition, report, report, stamp, headers)
@@ -217,7 +224,7 @@ class Router:
                 break
             front.popleft()
             records.append(record)
-            chunk.size += record.size
+            chunk.size += size
         if records:
             lane.sent(chunk, now)
         return len(records), full

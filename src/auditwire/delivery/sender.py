@@ -364,8 +364,7 @@ class Sender:
                 continue
             if own:
                 self._control.digest(records, now)
-            for record in records:
-                put(record, now)
+            put(records, now)
             taken += len(records)
         return taken
 

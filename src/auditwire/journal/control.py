@@ -86,17 +86,21 @@ class Control:
         """
         if records and records[0].sequence < self._ledger.next_sequence:
             records = records[self._ledger.next_sequence - records[0].sequence :]
-        add, type_keys = self._ledger.add, self._type_keys
-        digest = b""
+        if not records:
+            return
+        first, last = records[0].sequence, records[-1].sequence
+        if last - first != len(records) - 1:  # the caller's order is the stream's, or nothing is digested
+            raise ValueError(f"{len(records)} records do not make up {first} to {last}")
+        type_keys = self._type_keys
+        digested = []
         for record in records:
             event_type = record.event_type
             key = type_keys.get(event_type)
             if key is None:
                 key = type_keys[event_type] = type_key(event_type, record.fingerprint)
-            digest = sha256(record.body).digest()
-            add(record.sequence, key, digest, now)
-        if digest:
-            self.last = record.sequence, digest
+            digested.append((key, sha256(record.body).digest(), now))
+        self._ledger.add_all(first, digested)
+        self.last = last, digested[-1][1]
 
     def append(self, event: AuditEvent, *, frees: bool = False) -> int | None:
         """Write a control record; its sequence, or None when there is no room or the stream is closed.

@@ -41,6 +41,8 @@ RESERVE = 8
 
 _MIN_RESERVE = 1 << 20
 
+_new = tuple.__new__  # a Record in a third of the time that its own constructor takes
+
 
 class MemoryJournal:
     """See the module and :class:`auditwire.journal.base.Journal`.
@@ -73,6 +75,7 @@ class MemoryJournal:
         self._marks: deque[Barrier] = deque()  # those in the inbox, which are no records
         self._reached: list[Barrier] = []
         self._next = 0
+        self._fingerprints: dict[str, bytes] = {}
         self._in = 0
         self._out = 0
         self._held = 0
@@ -202,28 +205,34 @@ class MemoryJournal:
                     self._marks.remove(item)
             else:
                 out.append(self._number(item, item.size))  # type: ignore[union-attr,arg-type] # the other of two
-        for record in out:
-            self._held += record.size
+        self._held += sum(record.size for record in out)
         return out
 
     def _number(self, draft: Draft, size: int) -> Record:
         event_type, topic, key, timestamp_us, event_id, trace, head, tail = draft
         sequence = self._next
         body = join_body(head, sequence, tail)
+        try:
+            fingerprint = self._fingerprints[event_type]
+        except KeyError:
+            fingerprint = self._fingerprints[event_type] = schema_for(event_type).fingerprint
         self._next = sequence + 1
-        return Record(
-            sequence,
-            event_type,
-            topic,
-            key,
-            timestamp_us,
-            event_id,
-            trace,
-            body,
-            size,
-            schema_for(event_type).fingerprint,
-            -1,
-            self.origin,
+        return _new(
+            Record,
+            (
+                sequence,
+                event_type,
+                topic,
+                key,
+                timestamp_us,
+                event_id,
+                trace,
+                body,
+                size,
+                fingerprint,
+                -1,
+                self.origin,
+            ),
         )
 
     def barriers(self) -> list[Barrier]:

@@ -23,6 +23,12 @@ from auditwire.jsonable import whole
 
 __all__ = ["event_type_of", "headers", "source", "topic_name", "traceparent"]
 
+_SPECVERSION = ("ce_specversion", b"1.0")
+_CONTENT_TYPE = ("content-type", b"application/avro")
+_SHARED = 1_024
+_shared: dict[
+    tuple[str, str], tuple[tuple[str, bytes], ...]
+] = {}  # (source, event type) -> what follows the id
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 _SPAN_ID = re.compile(r"(?!0{16})[0-9a-f]{16}")
 
@@ -38,13 +44,13 @@ def headers(
         source: What :func:`source` made.
         traceparent: What :func:`traceparent` made, or None.
     """
-    out = [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", _utf8(event_id)),
-        ("ce_source", _utf8(source)),
-        ("ce_type", b"auditwire." + _utf8(event_type)),
-        ("content-type", b"application/avro"),
-    ]
+    shared = _shared.get((source, event_type))
+    if shared is None:
+        if len(_shared) >= _SHARED:  # a forwarder may see any number of streams
+            _shared.clear()
+        kind = "ce_type", b"auditwire." + _utf8(event_type)
+        shared = _shared[source, event_type] = ("ce_source", _utf8(source)), kind, _CONTENT_TYPE
+    out = [_SPECVERSION, ("ce_id", event_id.encode() if event_id.isascii() else _utf8(event_id)), *shared]
     if traceparent is not None:
         out.append(("traceparent", traceparent))
     return out

@@ -117,5 +117,9 @@ class DurableJournal:
         return 0
 
     @property
+    def oldest_us(self) -> int | None:
+        return None
+
+    @property
     def pending_bytes(self) -> int:
         return 0
