@@ -7,9 +7,9 @@ and how the others were judged.
 **Who is judged again.** The streams of which there are new facts, whether their own records or what others
 say of them. A report says something of other streams' records in two places: which earlier streams are
 absent, and whether an adopter's statement has a hole for good. Where a report does so of a stream that has
-new facts, it is made again, too. So is that of a stream whose records may still come: what was said of them
-above the first ends of one check counts in the next. Nothing else can change a report, but other settings and
-another version of the rules: then all streams are judged again.
+new facts, it is made again, too. So is that of a stream whose records may still come, or of which a
+checkpoint above the first ends has spoken: what lies there in one check counts in the next. Nothing else can
+change a report, but other settings and another version of the rules: then all streams are judged again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import json
 from dataclasses import asdict, fields
 from heapq import merge
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from auditwire._version import __version__
 from auditwire.verification.carry import read_carry
-from auditwire.verification.layout import Kind, is_hashed, key_of
+from auditwire.verification.layout import Kind, is_hashed, key_of, unpacked
 from auditwire.verification.outcome import standing
 from auditwire.verification.report import RANGES, Fault, StreamReport
 from auditwire.verification.runs import stream_ids
@@ -143,8 +143,8 @@ class Memory:
         if report.last_digest is not None:
             wrong = any(fault.kind in _KEEP for fault in report.faults)
             self._state.remember(_seen(report, report.last_digest), unless_known=wrong)
-        asked = () if facts is None or not report.recoveries else _asked_about(facts)
-        self._state.keep(_summary(report), {*report.absent_streams, *asked})
+        later = _Later(0, set()) if facts is None else _later(facts)
+        self._state.keep(_summary(report, later), {*report.absent_streams, *later.asked})
         return report
 
 
@@ -157,17 +157,32 @@ def _in_order(reports: Iterable[StreamReport]) -> Iterator[tuple[str, StreamRepo
         yield at, report
 
 
-def _asked_about(facts: bytes) -> set[str]:
-    """The adopters whose statements about a stream have holes: their own records tell whether for good."""
-    asked = set()
+class _Later(NamedTuple):
+    """What is carried of a stream, and may change its report though nothing new is said of it.
+
+    Attributes:
+        acknowledged: The broker had every record below this sequence; from the next check on.
+        asked: The adopters whose statements have holes: their own records tell whether for good.
+    """
+
+    acknowledged: int
+    asked: set[str]
+
+
+def _later(facts: bytes) -> _Later:
+    out = _Later(0, set())
 
     def has_all(adopter: str, _first: int, _end: int) -> bool:
-        asked.add(adopter)
+        out.asked.add(adopter)
         return True
 
-    payloads = (claim[1:] for claim in read_carry(facts).claims if claim[0] == Kind.RECOVERY)
-    put_together(map(Statement.of, payloads), has_all)
-    return asked
+    claims = read_carry(facts).claims
+    recoveries = (claim[1:] for claim in claims if claim[0] == Kind.RECOVERY)
+    put_together(map(Statement.of, recoveries), has_all)
+    for claim in claims:
+        if claim[0] == Kind.CARRIED:
+            return out._replace(acknowledged=unpacked(claim[1:])[0])
+    return out
 
 
 def _seen(report: StreamReport, digest: str) -> KnownStream:
@@ -181,7 +196,7 @@ def _seen(report: StreamReport, digest: str) -> KnownStream:
     )
 
 
-def _summary(report: StreamReport) -> Summary:
+def _summary(report: StreamReport, later: _Later) -> Summary:
     counts_for = standing(report)
     names = ("records", "duplicates", "checkpoints", "awaited", "withheld", "removed")
     counts = {name: report.counts.get(name, 0) for name in names[3:]}
@@ -192,6 +207,7 @@ def _summary(report: StreamReport) -> Summary:
         standing=counts_for,
         sealed=standing(report, sealed=True),
         apart=counts_for == "fault" or max(counts.values()) > LARGE,
+        unsettled=counts["awaited"] > 0 or later.acknowledged > report.acknowledged,
         service=report.service,
         first_ms=report.first_timestamp_ms,
         last_ms=report.last_timestamp_ms,

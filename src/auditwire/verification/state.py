@@ -40,7 +40,7 @@ _DUE = "(SELECT stream_id FROM due)"
 _LEAST = "min(CASE WHEN verdict = 'open' AND {0} >= 0 THEN {0} END)"
 
 _DEPENDING = f"INSERT OR IGNORE INTO due SELECT stream_id FROM depends WHERE other IN {_DUE}"  # noqa: S608 - ours
-_UNSETTLED = "INSERT OR IGNORE INTO due SELECT stream_id FROM judged WHERE awaited > 0"
+_UNSETTLED = "INSERT OR IGNORE INTO due SELECT stream_id FROM judged WHERE unsettled"
 _AT_FAULT = "DELETE FROM due WHERE stream_id IN (SELECT stream_id FROM judged WHERE standing = 'fault')"
 _NEEDED = """
 WITH RECURSIVE needed (stream_id) AS (
@@ -86,6 +86,7 @@ class Summary:
     standing: str
     sealed: str
     apart: bool
+    unsettled: bool
     service: str | None
     records: int
     duplicates: int
@@ -202,8 +203,8 @@ class State:
 
         Args:
             renewed: The streams of which there are new facts: those that depend on one are chosen too, those
-                with records that may still come, and those without whose facts a chosen one cannot be judged.
-                None: all streams are chosen.
+                that are not settled, and those without whose facts a chosen one cannot be judged. None: all
+                streams are chosen.
         """
         with self._writing():
             one = self._database.execute

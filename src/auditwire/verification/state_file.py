@@ -37,6 +37,8 @@ table           column         meaning
                 sealed         the same where only what the last checkpoint lists is asked for
                 apart          1: its report is read by every check, since it is at fault, or one of the
                                numbers is too large for a sum
+                unsettled      1: records of it may still come, or what was said of it counts from the next
+                               check on
                 service        ``service.name``; null when no checkpoint told
                 records        or 2^32 - 1 where it is more, as in the next six
                 duplicates     ..
@@ -93,14 +95,15 @@ CREATE TABLE carried (stream_id TEXT NOT NULL PRIMARY KEY, facts BLOB NOT NULL);
 CREATE TABLE undecodable (reason TEXT NOT NULL PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE judged (
     stream_id TEXT NOT NULL PRIMARY KEY, verdict TEXT NOT NULL, standing TEXT NOT NULL, sealed TEXT NOT NULL,
-    apart INTEGER NOT NULL, service TEXT, records INTEGER NOT NULL, duplicates INTEGER NOT NULL,
-    checkpoints INTEGER NOT NULL, awaited INTEGER NOT NULL, withheld INTEGER NOT NULL,
-    removed INTEGER NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, report TEXT NOT NULL
+    apart INTEGER NOT NULL, unsettled INTEGER NOT NULL, service TEXT,
+    records INTEGER NOT NULL, duplicates INTEGER NOT NULL, checkpoints INTEGER NOT NULL,
+    awaited INTEGER NOT NULL, withheld INTEGER NOT NULL, removed INTEGER NOT NULL,
+    first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, report TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE depends (
     stream_id TEXT NOT NULL, other TEXT NOT NULL, PRIMARY KEY (stream_id, other)
 ) WITHOUT ROWID;
-CREATE INDEX unsettled ON judged (stream_id) WHERE awaited > 0;
+CREATE INDEX unsettled ON judged (stream_id) WHERE unsettled;
 CREATE INDEX depends_on ON depends (other, stream_id);
 """
 

@@ -141,6 +141,16 @@ def test_what_was_said_above_the_first_ends_counts_in_the_next_check(rounds: Sta
     assert again.verdicts == {FIRST: "fault", SECOND: "open", THIRD: "complete"}
 
 
+def test_what_a_checkpoint_above_the_first_ends_says_of_all_records_counts_in_the_next_check(
+    rounds: StateRounds,
+) -> None:
+    stream = StreamBuilder(FIRST).turns(2).close()
+    told = rounds.check(stream.records[:-1], uncounted=stream.records[-1:])
+    assert told.reports[0].acknowledged == 0
+    assert rounds.check([]).reports == judged(stream.records)
+    assert rounds.check([]).given == []
+
+
 def test_other_settings_let_all_streams_be_judged_again(rounds: StateRounds) -> None:
     stream = StreamBuilder(FIRST).turns(5).checkpoint(acknowledged=0)
     rounds.check([*stream.without(2), *closed(SECOND)])
@@ -340,8 +350,11 @@ def test_a_trail_in_any_rounds_is_judged_as_in_one(data: st.DataObject) -> None:
         rounds = StateRounds(Path(directory, "state"))
         for start, end in zip([0, *ends], [*ends, len(order)], strict=True):
             changed_only = data.draw(st.booleans(), label="changed only")
-            told = rounds.check(order[start:end], changed_only=changed_only)
-            compare(told, judged(order[:end]), changed_only=changed_only)
+            first_end = data.draw(st.integers(start, end), label="first end")
+            above = order[first_end:end]
+            told = rounds.check(order[start:first_end], uncounted=above, changed_only=changed_only)
+            compare(told, judged(order[:first_end], uncounted=above), changed_only=changed_only)
+        compare(rounds.check([]), judged(order), changed_only=False)
 
 
 def compare(told: Checked, whole: list[StreamReport], *, changed_only: bool) -> None:
