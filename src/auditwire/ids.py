@@ -28,11 +28,13 @@ _COUNTER_BITS = 28
 class _State:
     """What a process draws once."""
 
-    __slots__ = ("next", "node")
+    __slots__ = ("head", "next", "node", "tails")
 
     def __init__(self) -> None:
         self.node = int.from_bytes(os.urandom(6), "big") >> 2
         self.next = itertools.count(int.from_bytes(os.urandom(3), "big")).__next__
+        self.head = -1, ""  # the first 19 characters, and the number that they were made of
+        self.tails = [f"-{low << 46 | self.node:012x}" for low in range(4)]  # the last 13
 
 
 _state = _State()
@@ -56,10 +58,12 @@ def uuid7(time_ns: int | None = None) -> str:
     state = _state
     count = state.next() & ((1 << _COUNTER_BITS) - 1)
     ms = ((time.time_ns() if time_ns is None else time_ns) // 1_000_000) & 0xFFFF_FFFF_FFFF
-    low = 0x8000 | (count & 0xFFFF) >> 2
-    return (
-        f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7{count >> 16:03x}-{low:04x}-{(count & 3) << 46 | state.node:012x}"
-    )
+    known, head = state.head
+    number = ms << 12 | count >> 16
+    if number != known:
+        head = f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7{count >> 16:03x}-"
+        state.head = number, head  # one store: whoever reads it meanwhile has the old one or this one
+    return f"{head}{0x8000 | count >> 2 & 0x3FFF:04x}{state.tails[count & 3]}"
 
 
 def turn_id() -> str:
