@@ -80,13 +80,16 @@ class Broker:
 
 
 class _Drafter(Drafter):
-    """Stamps what is written, control records too, with the broker's time where that is moved by hand."""
+    """Stamps what is written, control records too, with the broker's time where that is moved by hand.
+
+    Events that are older keep their own time.
+    """
 
     broker: Broker
 
     def draft(self, event: AuditEvent) -> Draft:
         if self.broker.now_us is not None:
-            event.timestamp_us = self.broker.now_us
+            event.timestamp_us = min(event.timestamp_us, self.broker.now_us)
         return super().draft(event)
 
 

@@ -30,9 +30,9 @@ class Horizon:
 
     **Why it excuses no more.** The times of events stand in the bodies, which have digests; Kafka timestamps
     can be chosen by whoever produces a copy. A number is never excused when anything below it is newer than
-    the horizon. What was accepted between the last older record and the horizon is excused though some of it
-    may be newer: which of it was, nothing that is left can tell. Whoever deletes records up to the horizon
-    (DeleteRecords) looks the same.
+    the horizon. Absent records above events that are all older are excused though some may be newer: which of
+    them were, nothing that is left can tell. Whoever deletes records up to the horizon (DeleteRecords) looks
+    the same.
 
     Where a clock was set back by more than an hour, or an event was given a time in the future, records above
     it that retention removed can look missing, as long as that event itself is there.

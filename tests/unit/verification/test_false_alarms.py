@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 TRAILS = 1_000
 GROUPS = 20
+OLD = 0.03  # so many events come with an own time, from long ago
 MINUTE_US = 60_000_000
 BEGIN_US = 1_700_000_000_000_000
 OFTEN = ("emit", "deliver", "list")
@@ -95,8 +96,10 @@ class Story:
 
     def _emit(self, process: Process) -> None:
         for _ in range(self.rng.randint(1, 9)):
-            session = f"s{self.rng.randrange(3)}"
-            process.emitter.accept(self.rng.choice(KINDS)(session_id=session))
+            event = self.rng.choice(KINDS)(session_id=f"s{self.rng.randrange(3)}")
+            if self.rng.random() < OLD:
+                event.timestamp_us = BEGIN_US - self.rng.randrange(BEGIN_US)
+            process.emitter.accept(event)
         process.emitter.step()
 
     def _list(self, process: Process) -> None:
