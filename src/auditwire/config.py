@@ -322,6 +322,16 @@ SETTINGS: tuple[Setting, ...] = (
         "how long the interpreter's exit may wait for what is not delivered",
     ),
     Setting(
+        "AUDITWIRE_CODEC",
+        "choice",
+        "codec",
+        _word("generated", "fastavro"),
+        "`generated` or `fastavro`",
+        "`generated`",
+        "what encodes and decodes, in the whole process: code made from the schemas, or the Avro library, "
+        "which costs several times as much and makes the same bytes",
+    ),
+    Setting(
         "AUDITWIRE_SESSION_ID",
         "emitter",
         "session_id",

@@ -69,6 +69,10 @@ def from_env(environ: Mapping[str, str] | None = None) -> AuditEmitter:
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         logger.warning("the variable %s is set, and nothing reads it%s", name, hint)
     values = {setting.parameter: read_setting(setting, environ) for setting in SETTINGS}
+    if values["codec"] is not None:
+        from auditwire.wire import use_codec  # noqa: PLC0415 - not needed elsewhere
+
+        use_codec(values["codec"])
     collector = _collector(values)
     logger.info("audit events go to %r", collector)
     return AuditEmitter(collector, **_given("emitter", values))

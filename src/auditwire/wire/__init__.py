@@ -8,7 +8,7 @@ schemas    the ``.avsc`` files: found, checked, looked up by event type or finge
 foreign    any object that looks like an event -> an event of a class that has a schema
 encoder    event -> body, in two parts with the sequence between them
 generated  the same, by code that was made from the schema
-codec      which of the two a process uses
+codec      which of the two a process uses, for decoding too
 coerce     what happens to values that do not fit their field
 shorten    what happens to an event that is too large
 notes      what the metadata tells of both

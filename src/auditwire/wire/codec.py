@@ -4,8 +4,11 @@ Both make the same bytes of the same events, and the same events of the same byt
 be compared with, and to be switched to when a fault of the generated one is suspected; it costs several times
 as much. What is chosen holds for the whole process, for encoding and decoding.
 
+Either way :mod:`auditwire.wire.interpreter` reads what the codec does not vouch for, and says what is wrong
+with malformed bytes.
+
 ============= ===========================================================================================
-generated     code made from each schema; a schema that it cannot be made from goes to fastavro
+generated     code made from each schema; events of a schema that it cannot be made from go to fastavro
 fastavro      the Avro library
 ============= ===========================================================================================
 """
@@ -13,18 +16,31 @@ fastavro      the Avro library
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from auditwire.errors import ConfigurationError
+from auditwire.wire import codegen, fastavro_decoder
 from auditwire.wire.encoder import FastavroEncoder, ignore
 from auditwire.wire.generated import GeneratedEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from auditwire.wire.codegen import Readers
     from auditwire.wire.encoder import Encoder
+    from auditwire.wire.schemas import Schema
 
-__all__ = ["CODECS", "VARIABLE", "Codec", "current_codec", "new_encoder", "use_codec", "when_changed"]
+__all__ = [
+    "CODECS",
+    "VARIABLE",
+    "Codec",
+    "current_codec",
+    "new_encoder",
+    "readers_of",
+    "use_codec",
+    "when_changed",
+]
 
 Codec = Literal["generated", "fastavro"]
 CODECS: tuple[Codec, ...] = ("generated", "fastavro")
@@ -101,3 +117,13 @@ def new_encoder(
     """
     made = GeneratedEncoder if current_codec() == "generated" else FastavroEncoder
     return made(on_coerced, on_truncated)
+
+
+@cache
+def readers_of(schema: Schema) -> Readers:
+    """The functions that read records of the schema: this process's codec's."""
+    made = codegen.readers_of if current_codec() == "generated" else fastavro_decoder.readers_of
+    return made(schema)
+
+
+when_changed(readers_of.cache_clear)

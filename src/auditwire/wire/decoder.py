@@ -14,7 +14,8 @@ from typing import cast
 from auditwire.errors import DecodingError
 from auditwire.events import ALL_TYPES
 from auditwire.wire import interpreter
-from auditwire.wire.codegen import REFUSALS, Generated, readers_of
+from auditwire.wire.codec import readers_of, when_changed
+from auditwire.wire.codegen import REFUSALS, Generated
 from auditwire.wire.decoded import Decoded, Envelope, Misplaced
 from auditwire.wire.framing import HEADER_BYTES, MAX_VALUE, split
 from auditwire.wire.interpreter import read_string
@@ -31,6 +32,8 @@ _CONFLUENT = HEADER_BYTES["confluent"]
 _decoders: dict[str | None, dict[bytes, Generated[Decoded]]] = {}
 _of_no_type: dict[bytes, Generated[Decoded]] = {}  # stays empty
 _envelopes: dict[bytes, Generated[Envelope]] = {}
+when_changed(_decoders.clear)
+when_changed(_envelopes.clear)
 
 
 def decode(value: bytes | None, *, event_type: str | None = None) -> Decoded:
@@ -48,6 +51,7 @@ def decode(value: bytes | None, *, event_type: str | None = None) -> Decoded:
             metadata above 900 KiB), ``unknown_fingerprint``, ``truncated``, ``trailing_bytes`` or
             ``malformed``.
         SchemaError: The schemas are missing from the installation.
+        ConfigurationError: ``AUDITWIRE_CODEC`` holds what is no codec.
     """
     if value is not None and len(value) <= MAX_VALUE:
         read = _decoders.get(event_type, _of_no_type).get(value[:_SINGLE_OBJECT])

@@ -35,12 +35,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SKIPPED",
+    "envelope_of",
     "read",
     "read_array",
     "read_envelope",
     "read_long",
     "read_metadata",
     "read_string",
+    "record_of",
 ]
 
 SKIPPED = frozenset({"principal_id", "principal_type", "tenant_id", "metadata"})
@@ -67,6 +69,15 @@ def read(schema: Schema, value: bytes, at: int, framing: Framing) -> Decoded:
             "trailing_bytes",
             f"{schema.event_type} {schema.version}: {len(value) - end} bytes after the record",
         )
+    return record_of(schema, values, value, framing)
+
+
+def record_of(schema: Schema, values: dict[str, Any], value: bytes, framing: Framing) -> Decoded:
+    """The record that has these values, by the names of the schema's fields; they are used up.
+
+    Raises:
+        DecodingError: ``malformed``, or ``oversized`` for metadata above 900 KiB.
+    """
     _check(schema, values)
     del values["event_type"]
     stream_id, sequence = values.pop("stream_id"), values.pop("sequence")
@@ -93,6 +104,15 @@ def read_envelope(schema: Schema, value: bytes, at: int, framing: Framing) -> En
     """
     upto_sequence = schema.fields[: len(schema.head) + 1]
     values, _ = _fields(schema, upto_sequence, value, at, SKIPPED)
+    return envelope_of(schema, values, value, framing)
+
+
+def envelope_of(schema: Schema, values: dict[str, Any], value: bytes, framing: Framing) -> Envelope:
+    """The envelope that has these values, without those of :data:`SKIPPED`; they are used up.
+
+    Raises:
+        DecodingError: ``malformed``.
+    """
     _check(schema, values)
     values["timestamp_us"] = values.pop("timestamp")
     return Envelope(**values, value=value, framing=framing, fingerprint=schema.fingerprint)

@@ -33,6 +33,7 @@ from auditwire.wire import (
     join_body,
     schema_for,
 )
+from support.codecs import both_codecs  # noqa: F401 - a fixture
 
 STREAM = "01890a5d-ac96-774b-bcce-b302099a8057"
 REASONS = {

@@ -9,6 +9,7 @@ import pytest
 from auditwire.errors import DecodingError
 from auditwire.events import ALL_TYPES
 from auditwire.wire import Decoded
+from support.codecs import both_codecs  # noqa: F401 - a fixture
 from support.wire_samples import samples
 from support.wire_twins import checked
 
