@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,8 +55,7 @@ def streams(trail: Trail) -> dict[str, set[str | None]]:
 
 def counts(trail: Trail) -> dict[str | None, int]:
     """Agent -> different events."""
-    agents = [record.event.agent_id for record in trail.unique.values()]
-    return {agent: agents.count(agent) for agent in agents}
+    return dict(Counter(record.event.agent_id for record in trail.unique.values()))
 
 
 def parents(trail: Trail) -> dict[str, str | None]:
