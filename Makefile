@@ -12,7 +12,7 @@ ARGS ?=
 MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos soak fuzz bench-read check docs format clean
+.PHONY: help demo test chaos soak fuzz bench bench-read check docs format clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -44,6 +44,9 @@ fuzz: $(VENV)/.fuzz ## values that a machine makes up, for the decoder (MINUTES=
 	@PYTHONPATH=tests $(BIN)/python tests/fuzz/fuzz_wire.py -max_total_time=$$(($(MINUTES) * 60)) \
 		-artifact_prefix=.cache/found/ $(ARGS) .cache/fuzz tests/fuzz/corpus
 
+bench: $(VENV)/.bench ## what an event costs on its way to Kafka, beside other ways, in one run (ARGS="--rounds 3")
+	@$(BIN)/python -m benchmarks.emit $(ARGS)
+
 bench-read: $(VENV)/.dev ## reading back beside a plain consumer, in one run (ARGS="--records 5000000")
 	@$(BIN)/python -m benchmarks.reading $(ARGS)
 
@@ -74,6 +77,11 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/pip
 	@echo "installing auditwire[dev] into $(VENV)"
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/.cli
+
+$(VENV)/.bench: pyproject.toml | $(VENV)/bin/pip
+	@echo "installing auditwire[bench] into $(VENV)"
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[bench]'
+	@touch $@ $(VENV)/.dev $(VENV)/.cli
 
 $(VENV)/.docs: pyproject.toml | $(VENV)/bin/pip
 	@echo "installing auditwire[docs] into $(VENV)"
