@@ -16,7 +16,7 @@ table           column         meaning
                 last_sequence  the highest sequence that was there
                 digest         SHA-256 of that record's body, 32 bytes
                 closed         1: it has a closing checkpoint
-                last_ms        that record's Kafka timestamp, milliseconds since the Unix epoch; -1: none
+                last_ms        the latest time of an event of it, milliseconds since the Unix epoch
                 service        ``service.name``; null when no checkpoint told
 ``partitions``  topic          key
                 number         key
@@ -40,14 +40,13 @@ table           column         meaning
                 unsettled      1: records of it may still come, or what was said of it counts from the next
                                check on
                 service        ``service.name``; null when no checkpoint told
-                records        or 2^32 - 1 where it is more, as in the next six
+                records        or 2^32 - 1 where it is more, as in the next four
                 duplicates     ..
                 checkpoints    ..
-                awaited        how many sequences
                 withheld       how many sequences
                 removed        how many sequences
-                first_ms       the first record's Kafka timestamp, milliseconds since the Unix epoch; -1: none
-                last_ms        the same of the last record
+                first_ms       the first event's time, milliseconds since the Unix epoch; -1: no record
+                last_ms        the latest time of an event, or -1
                 report         the report as JSON, without what is as in one of which nothing is known
 ``depends``     stream_id      key: a stream whose report says something of the records of
                 other          key: this one, which it names, or whose statement on it has holes
@@ -97,7 +96,7 @@ CREATE TABLE judged (
     stream_id TEXT NOT NULL PRIMARY KEY, verdict TEXT NOT NULL, standing TEXT NOT NULL, sealed TEXT NOT NULL,
     apart INTEGER NOT NULL, unsettled INTEGER NOT NULL, service TEXT,
     records INTEGER NOT NULL, duplicates INTEGER NOT NULL, checkpoints INTEGER NOT NULL,
-    awaited INTEGER NOT NULL, withheld INTEGER NOT NULL, removed INTEGER NOT NULL,
+    withheld INTEGER NOT NULL, removed INTEGER NOT NULL,
     first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, report TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE depends (
