@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from auditwire.reading import Record
+    from auditwire.verification.horizon import Horizon
     from auditwire.verification.report import StreamReport
 
 
@@ -29,11 +30,13 @@ class Checked:
         reports: The reports that were handed out.
         out: What was counted.
         given: The streams of which something was taken from the state.
+        forgotten: How many known streams retention has removed.
     """
 
     reports: list[StreamReport]
     out: TrailReport
     given: list[str]
+    forgotten: int
 
     @property
     def verdicts(self) -> dict[str, str]:
@@ -55,6 +58,8 @@ class StateRounds:
         records: Iterable[Record],
         *,
         uncounted: Iterable[Record] = (),
+        incremental: bool = True,
+        horizon: Horizon | None = None,
         settled: bool = False,
         sealed: bool = False,
         changed_only: bool = False,
@@ -64,13 +69,19 @@ class StateRounds:
         Args:
             records: Those that are new.
             uncounted: Further ones, above the first ends.
+            incremental: False: the records are all that there are.
+            horizon: As for ``judge``.
             settled: As for ``judge``.
             sealed: As for ``verify_trail``.
             changed_only: As for ``verify_trail``.
         """
         out = TrailReport(prefix="audit", sealed=sealed)
         with State(self.path, prefix="audit") as state, tempfile.TemporaryDirectory() as name:
-            memory = Memory(state, incremental=not state.is_new, settings=f"settled={settled}")
+            memory = Memory(
+                state, incremental=incremental and not state.is_new, settings=f"settled={settled}"
+            )
+            if not incremental:
+                state.begin_anew()
             with FactWriter(Path(name)) as writer:
                 for record in records:
                     writer.add_record(record)
@@ -79,11 +90,11 @@ class StateRounds:
             new = writer.close()
             with FactWriter(Path(name)) as writer:
                 memory.give(writer, new)
-            how = Judging(settled=settled, carry=True)
+            how = Judging(settled=settled, horizon=horizon, carry=True)
             judged = judge_with_carry([*new, *writer.close()], how, known=memory.knows)
             reports = list(memory.reports(judged, out, changed_only=changed_only))
             for report in reports:
                 out.add(report)
             given = sorted(stream_ids(writer.close()))
             state.commit(1, judged_as=memory.judged_as)
-        return Checked(reports, out, given)
+        return Checked(reports, out, given, memory.forgotten)

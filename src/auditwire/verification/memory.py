@@ -198,7 +198,7 @@ def _seen(report: StreamReport, digest: str) -> KnownStream:
 
 def _summary(report: StreamReport, later: _Later) -> Summary:
     counts_for = standing(report)
-    names = ("records", "duplicates", "checkpoints", "awaited", "withheld", "removed")
+    names = ("records", "duplicates", "checkpoints", "withheld", "removed")
     counts = {name: report.counts.get(name, 0) for name in names[3:]}
     counts |= {name: getattr(report, name) for name in names[:3]}
     return Summary(
@@ -207,7 +207,7 @@ def _summary(report: StreamReport, later: _Later) -> Summary:
         standing=counts_for,
         sealed=standing(report, sealed=True),
         apart=counts_for == "fault" or max(counts.values()) > LARGE,
-        unsettled=counts["awaited"] > 0 or later.acknowledged > report.acknowledged,
+        unsettled=bool(report.awaited) or later.acknowledged > report.acknowledged,
         service=report.service,
         first_ms=report.first_timestamp_ms,
         last_ms=report.last_timestamp_ms,

@@ -167,12 +167,12 @@ class TrailReport:
         return counts_for
 
     def add_totals(self, totals: Totals) -> None:
-        """Count streams that an earlier check has judged, none of them at fault."""
+        """Count streams that an earlier check has judged; none is at fault, of none a record may come."""
         counts_for: Standing = "proven" if totals.standing == "proven" else "open"
         self.streams += totals.streams
         self.verdicts[totals.verdict] += totals.streams
         self.standings[counts_for] += totals.streams
-        for name in ("records", "duplicates", "checkpoints", "awaited", "withheld", "removed"):
+        for name in ("records", "duplicates", "checkpoints", "withheld", "removed"):
             setattr(self, name, getattr(self, name) + getattr(totals, name))
         self.oldest_open_ms = _least(self.oldest_open_ms, totals.oldest_ms)
         self.silent_open_ms = _least(self.silent_open_ms, totals.silent_ms)

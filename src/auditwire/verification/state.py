@@ -91,7 +91,6 @@ class Summary:
     records: int
     duplicates: int
     checkpoints: int
-    awaited: int
     withheld: int
     removed: int
     first_ms: int
@@ -108,7 +107,6 @@ class Totals(NamedTuple):
     records: int
     duplicates: int
     checkpoints: int
-    awaited: int
     withheld: int
     removed: int
     oldest_ms: int | None
@@ -248,7 +246,7 @@ class State:
             sealed: Whether only what the last checkpoints list is asked for.
         """
         by = "verdict, sealed" if sealed else "verdict, standing"
-        names = ("records", "duplicates", "checkpoints", "awaited", "withheld", "removed")
+        names = ("records", "duplicates", "checkpoints", "withheld", "removed")
         sums = ", ".join(f"sum({name})" for name in names)
         least = f"{_LEAST.format('first_ms')}, {_LEAST.format('last_ms')}"
         with self._reading():

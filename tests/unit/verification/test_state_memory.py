@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditwire.events import CheckpointEvent, QuarantineEvent, TurnStartEvent
+from auditwire.verification.horizon import Horizon
 from auditwire.verification.memory import report_from, text_of_report
 from auditwire.verification.outcome import TrailReport
 from auditwire.verification.report import Fault, StreamReport
@@ -74,6 +75,20 @@ def test_a_record_that_is_quarantined_before_its_stream_is_read_is_withheld(roun
     )
     rounds.check(second.records)
     assert rounds.check(first.without(2)).reports[0].withheld == [2]
+
+
+def test_what_is_said_of_a_stream_behind_all_that_have_a_record_is_not_forgotten(rounds: StateRounds) -> None:
+    last = StreamBuilder(FOURTH).turns(2).close()
+    first = StreamBuilder(FIRST)
+    first.add(
+        QuarantineEvent(
+            quarantined_stream=FOURTH,
+            quarantined_sequence=1,
+            quarantined_digest=last.records[1].digest.hex(),
+        )
+    )
+    rounds.check(first.records)
+    assert rounds.check(last.without(1)).reports[-1].withheld == [1]
 
 
 # -- which streams are judged again -------------------------------------------------------------------------
@@ -223,14 +238,14 @@ def test_streams_come_in_the_order_of_their_ids_with_others_among_them(rounds: S
 
 
 def test_numbers_that_are_too_large_for_a_sum_are_counted_all_the_same(rounds: StateRounds) -> None:
-    far = 2**62
-    names = [f"{name}:{far}:{'0' * 64}" for name in (FIRST, SECOND, THIRD)]
+    far, later = 2**62, Horizon(OPENED_US)  # in milliseconds: long after the records
     streams = [StreamBuilder(name) for name in (FIRST, SECOND, THIRD)]
-    last = StreamBuilder(FOURTH, previous=names)
-    rounds.check([record for stream in (*streams, last) for record in stream.records])
-    told = rounds.check([], changed_only=True).out
-    assert told.awaited + told.missing == 3 * far > 3 * LARGE
-    assert told.streams == 4
+    last = StreamBuilder(FOURTH, previous=[naming(one, far, digest="0" * 64) for one in streams])
+    rounds.check([record for stream in (*streams, last) for record in stream.records], horizon=later)
+    told = rounds.check([], changed_only=True, horizon=later)
+    assert told.given == []
+    assert told.out.removed == 3 * far > 2**63 > LARGE
+    assert told.out.streams == 4
 
 
 def test_services_of_streams_that_are_not_judged_again_are_known(tmp_path: Path) -> None:
@@ -243,6 +258,16 @@ def test_services_of_streams_that_are_not_judged_again_are_known(tmp_path: Path)
         state.select([])
         assert Memory(state, incremental=True).services() == {"svc"}
         assert Memory(state, incremental=False).services() == set()
+
+
+def test_a_known_stream_that_retention_has_removed_is_forgotten(rounds: StateRounds) -> None:
+    rounds.check(closed(FIRST))
+    rest = closed(SECOND)
+    later = Horizon(OPENED_US)
+    assert rounds.check(rest, incremental=False).out.faults == {"vanished": 1}
+    told = rounds.check(rest, incremental=False, horizon=later)
+    assert (told.verdicts, told.forgotten) == ({SECOND: "complete"}, 1)
+    assert rounds.check(rest, incremental=False).verdicts == {SECOND: "complete"}
 
 
 # -- the text of a report -----------------------------------------------------------------------------------

@@ -40,7 +40,6 @@ def summary(stream_id: str, verdict: str = "complete", standing: str = "proven",
             "records": 3,
             "duplicates": 2,
             "checkpoints": 1,
-            "awaited": 0,
             "withheld": 0,
             "removed": 0,
             "first_ms": 1_000,
@@ -176,9 +175,7 @@ def many(path: Path) -> Iterator[State]:
         for name, depends in {"c": "dx", "d": "e", "e": ""}.items():
             state.keep(summary(name), depends)
         state.keep(
-            summary(
-                "f", "open", "open", unsettled=True, awaited=2, first_ms=500, last_ms=-1, service="other"
-            ),
+            summary("f", "open", "open", unsettled=True, first_ms=500, last_ms=-1, service="other"),
             "",
         )
         state.keep(summary("g", "fault", "fault"), "e")
@@ -214,8 +211,8 @@ def test_streams_that_were_not_chosen_are_counted_by_verdict_and_standing(many: 
     many.select(["h"])
     found = {(totals.verdict, totals.standing): totals for totals in many.totals(sealed=False)}
     assert found == {
-        ("complete", "proven"): Totals("complete", "proven", 4, 12, 8, 4, 0, 0, 0, None, None),
-        ("recovered", "open"): Totals("recovered", "open", 4, 12, 8, 4, 0, 0, 0, None, None),
+        ("complete", "proven"): Totals("complete", "proven", 4, 12, 8, 4, 0, 0, None, None),
+        ("recovered", "open"): Totals("recovered", "open", 4, 12, 8, 4, 0, 0, None, None),
     }
     assert {totals.standing for totals in many.totals(sealed=True)} == {"proven"}
     assert many.services() == {"svc"}
