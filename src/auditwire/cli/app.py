@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from auditwire._version import __version__
-from auditwire.cli import demo, forward, journal, replay, ship, show, tail, topics, verify
+from auditwire.cli import demo, forward, journal, replay, schemas, ship, show, tail, topics, verify
 from auditwire.cli.output import ClosedPipe, abandon_stdout, remark, without_secrets
 from auditwire.errors import AuditwireError, ConfigurationError, MissingExtraError
 
@@ -56,6 +56,7 @@ app.command("verify", epilog=verify.EPILOG)(verify.verify)
 app.command("ship", epilog=ship.EPILOG)(ship.ship)
 app.command("forward", epilog=forward.EPILOG)(forward.forward)
 app.add_typer(topics.app, name="topics")
+app.add_typer(schemas.app, name="schemas")
 app.add_typer(journal.app, name="journal")
 
 # typer has had click's exceptions in different places; of all of them this is the base
