@@ -24,7 +24,7 @@ from auditwire.collectors.arguments import check_choice, check_topics, resource_
 from auditwire.collectors.base import Managed
 from auditwire.collectors.lifetime import register, unregister
 from auditwire.errors import AuditwireError, CollectorClosed, EncodingError, FlushTimeout, JournalFull
-from auditwire.events import CONTROL_TYPES, AuditEvent
+from auditwire.events import ALL_TYPES, CONTROL_TYPES, AuditEvent
 from auditwire.ids import uuid7
 from auditwire.journal.drafter import Drafter
 from auditwire.journal.notes import Notes
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from auditwire.journal import Barrier, Journal
 
 __all__ = ["Stream", "StreamingCollector", "Worker"]
+
+_EMITTABLE = frozenset(cls for event_type, cls in ALL_TYPES.items() if event_type not in CONTROL_TYPES)
 
 _JOIN_SECONDS = 2.0
 """What the worker may need beyond a deadline to leave a call into librdkafka or to the disk."""
@@ -218,7 +220,7 @@ class StreamingCollector(Managed, Generic[W]):
         if not stream.ready:
             stream = self._first_event()
         try:
-            draft = stream.drafter.draft(_emittable(event))
+            draft = stream.drafter.draft(event if type(event) in _EMITTABLE else _emittable(event))
         except Exception as error:
             stream.notes.lost("encoding")
             if isinstance(error, AuditwireError):
