@@ -265,7 +265,9 @@ def test_a_watch_survives_a_lost_broker_and_ends_by_a_signal(
     out, err = process.communicate(timeout=SOON)
     assert process.returncode == status, err
     rounds = [json.loads(line) for line in out.splitlines()]
-    assert {made["result"] for made in rounds} == {"complete", "failed"}
+    results = {made["result"] for made in rounds}
+    # a round may read what is being written: open, as it then is
+    assert {"complete", "failed"} <= results <= {"complete", "failed", "open"}
     assert all(made["reason"] for made in rounds if made["result"] == "failed")
     assert not [path for path in file.parent.iterdir() if path != file]
 
