@@ -35,7 +35,7 @@ import fastavro
 
 from auditwire.events import ToolCallCompleteEvent
 from auditwire.ids import uuid7
-from auditwire.wire import FastavroEncoder, decode, envelope, frame_single_object, join_body, schema_for
+from auditwire.wire import decode, envelope, frame_single_object, join_body, new_encoder, schema_for
 from auditwire.wire import interpreter as interpreting
 
 if TYPE_CHECKING:
@@ -74,11 +74,10 @@ VARIANTS: dict[str, Callable[[bytes], object]] = {
 }
 
 
-def values_of(count: int, *, rich: bool) -> list[bytes]:
-    """Values as a fleet of agents leaves them."""
+def events_of(count: int, *, rich: bool) -> list[ToolCallCompleteEvent]:
+    """Events as a fleet of agents makes them, the same each time but for their ids."""
     pick = random.Random(1)  # noqa: S311 - the same values each time
-    streams, sessions = [uuid7() for _ in range(40)], [uuid7() for _ in range(100)]
-    encoder = FastavroEncoder()
+    sessions = [uuid7() for _ in range(100)]
     out = []
     for _ in range(count):
         more: dict[str, Any] = {}
@@ -102,6 +101,17 @@ def values_of(count: int, *, rich: bool) -> list[bytes]:
             tool_call_id=f"call_{pick.getrandbits(96):024x}",
             **more,
         )
+        out.append(event)
+    return out
+
+
+def values_of(count: int, *, rich: bool) -> list[bytes]:
+    """Values of Kafka records of 40 streams."""
+    pick = random.Random(2)  # noqa: S311 - as above
+    streams = [uuid7() for _ in range(40)]
+    encoder = new_encoder()
+    out = []
+    for event in events_of(count, rich=rich):
         head, tail = encoder.encode(event, pick.choice(streams))
         out.append(frame_single_object(SCHEMA.fingerprint, join_body(head, pick.randrange(2_000_000), tail)))
     return out
