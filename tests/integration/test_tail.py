@@ -13,9 +13,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from confluent_kafka.admin import AdminClient
+from emit_support import collector
 
 from auditwire import AuditEmitter, KafkaCollector
 from auditwire.cli.app import run
+from auditwire.delivery.topics import create_topics
+from auditwire.events import ALL_TYPES
+from auditwire.wire import topic_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +100,9 @@ class Tail:
 
 
 def test_each_line_of_a_turn_is_there_before_the_next_event_is_emitted(broker: Broker, prefix: str) -> None:
+    if "create_topics" in broker.capabilities:  # or each event would wait until its topic is looked for
+        made = create_topics(AdminClient(broker.client()), [topic_name(prefix, name) for name in ALL_TYPES])
+        assert set(made.values()) == {None}
     with (
         Tail(broker, prefix, "--tree", "--from-beginning", "--session", "s") as tail,
         AuditEmitter(KafkaCollector(broker.bootstrap, prefix=prefix), "s", agent_id="planner") as audit,
@@ -184,7 +192,7 @@ def test_a_broker_that_goes_and_comes_back_costs_no_line_and_doubles_none(
 ) -> None:
     with (
         Tail(faulty_broker, prefix, "--json", "--from-beginning") as tail,
-        AuditEmitter(KafkaCollector(faulty_broker.bootstrap, prefix=prefix), "s") as audit,
+        AuditEmitter(collector(faulty_broker, prefix), "s") as audit,
     ):
         sent = 0
 
