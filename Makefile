@@ -12,7 +12,7 @@ ARGS ?=
 MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos soak fuzz bench bench-read check docs format clean
+.PHONY: help demo test chaos soak fuzz bench bench-guard bench-read check docs format clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -46,6 +46,9 @@ fuzz: $(VENV)/.fuzz ## values that a machine makes up, for the decoder (MINUTES=
 
 bench: $(VENV)/.bench ## what an event costs on its way to Kafka, beside other ways, in one run (ARGS="--rounds 3")
 	@$(BIN)/python -m benchmarks.emit $(ARGS)
+
+bench-guard: $(VENV)/.dev ## whether the way of an event has become dearer; CI runs it (ARGS="--step-back" shows that it fails)
+	@$(BIN)/python -m benchmarks.guard $(ARGS)
 
 bench-read: $(VENV)/.dev ## reading back beside a plain consumer, in one run (ARGS="--records 5000000")
 	@$(BIN)/python -m benchmarks.reading $(ARGS)

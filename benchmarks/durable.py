@@ -42,19 +42,15 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import Consumer, TopicPartition
 
 from auditwire import AuditEmitter, JournalCollector, KafkaCollector
-from auditwire.collectors.base import Managed
-from auditwire.ids import uuid7
-from auditwire.journal import MemoryJournal
-from auditwire.journal.drafter import Drafter
 from auditwire.testing import EmbeddedBroker
-from auditwire.wire import FastavroEncoder, topic_name
+from auditwire.wire import topic_name
+from benchmarks.control import QueueOnly
 from benchmarks.million import emit_events
 from benchmarks.pairing import Spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from auditwire.events import AuditEvent
 
 RATE = 2_000
 """Events/s of the latency's measurement."""
@@ -62,21 +58,6 @@ RATE = 2_000
 MEMORY = "journal in memory"
 CONTROL = "control"
 HOG_BYTES = 4 << 20
-
-
-class QueueOnly(Managed):
-    """The control: an event is encoded and queued as by a KafkaCollector, and nobody takes it out."""
-
-    def __init__(self) -> None:
-        self._drafter = Drafter(uuid7(), FastavroEncoder(), "audit")
-        self._journal = MemoryJournal(1 << 30)
-
-    def emit(self, event: AuditEvent) -> None:
-        """Encode and queue."""
-        self._journal.append(self._drafter.draft(event))
-
-    def flush(self) -> None:
-        """Nothing to wait for."""
 
 
 def collectors(bootstrap: str, path: Path) -> dict[str, Callable[[], Any]]:
