@@ -331,12 +331,31 @@ def test_a_body_fits_or_is_cut_at_the_same_size(cls: type[AuditEvent]) -> None:
     texts = [f.name for f in schema_for(cls.event_type).tail if f.type == "string"]
     if not texts:
         return
-    head, tail = FastavroEncoder().encode(full_event(cls, **{texts[0]: "x" * 100_000}), STREAM)
-    most = MAX_BODY - 10 - (len(head) + len(tail) - 100_000)
-    for length, cut in ((most, False), (most + 1, True)):
-        event = full_event(cls, **{texts[0]: "x" * length})
-        assert bool(alike(event).reported) is cut
-        assert (written(full_event(cls, metadata={}, **{texts[0]: "x" * length})) is None) is False
+
+    def with_text(length: int) -> AuditEvent:
+        return full_event(cls, metadata={}, **{texts[0]: "x" * length})
+
+    most = MAX_BODY - 10 - (sum(map(len, FastavroEncoder().encode(with_text(100_000), STREAM))) - 100_000)
+    assert written(with_text(most)) is not None
+    assert alike(with_text(most)).reported == []
+    assert written(with_text(most + 1)) is None
+    assert ("truncated", texts[0]) in alike(with_text(most + 1)).reported
+
+
+def test_a_severity_that_only_claims_to_be_the_usual_one_is_not_taken_for_it() -> None:
+    usual = TurnStartEvent().severity
+    assert alike(TurnStartEvent(severity=Text("error"))).told[0].count(b"\x0aerror\x04{}") == 1
+    assert alike(TurnStartEvent(severity="".join(usual))).told[0].count(b"\x08info\x04{}") == 1
+    assert written(TurnStartEvent(severity=bytes(usual, "ascii").decode())) is not None  # equal, not the same
+
+
+@pytest.mark.parametrize("name", ["agent_id", "severity", "tenant_id", "prompt_preview", "parent_turn_id"])
+def test_a_text_of_any_length_is_written_at_once(name: str) -> None:
+    for size in (0, 63, 64, 1_023, 1_024, 1_025, 8_191, 8_192, 100_000):
+        event = TurnStartEvent()
+        setattr(event, name, "x" * size)
+        assert written(event) is not None
+        alike(event)
 
 
 @every_type
@@ -349,7 +368,8 @@ def test_a_field_that_was_deleted_gets_its_default_from_both(cls: type[AuditEven
 def test_ids_are_as_long_as_a_header_and_a_key_may_be_and_no_longer() -> None:
     for size in (1_023, 1_024, 16_384, 16_385):
         for name in ("event_id", "session_id"):
-            event = full_event(TurnStartEvent, **{name: "é" * (size // 2) + "x" * (size % 2)})
+            event = full_event(TurnStartEvent, metadata={}, **{name: "é" * (size // 2) + "x" * (size % 2)})
+            assert (written(event) is not None) is (size < 1_024)
             assert bool(alike(event).reported) is (size > 16_384)
 
 
@@ -377,6 +397,9 @@ def test_a_class_is_known_after_its_first_event() -> None:
         event = TurnStartEvent(prompt_length=number)
         assert encode(event)[:2] == FastavroEncoder().encode(event, STREAM)
         assert encoder.encode_fitted(event, STREAM)[2] is event
+    for preview in ("\ud800", 7):  # refused by an exception, and by None
+        odd: Any = TurnStartEvent(prompt_preview=preview)  # type: ignore[arg-type]
+        assert encode(odd) == FastavroEncoder().bound(STREAM)(odd)
 
 
 def test_events_of_many_seconds_are_written_and_few_seconds_remembered() -> None:
