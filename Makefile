@@ -12,10 +12,10 @@ ARGS ?=
 MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos soak fuzz bench bench-guard bench-read check docs format clean
+.PHONY: help demo test chaos soak fuzz bench bench-guard bench-idle bench-read check docs format clean
 
 help: ## list the targets
-	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-11s %s\n", $$1, $$2 }'
 
 demo: $(VENV)/.cli ## a small agent, its events on a broker, and the proof that none is missing (ARGS="--help")
 	@$(BIN)/auditwire demo $(ARGS)
@@ -49,6 +49,9 @@ bench: $(VENV)/.bench ## what an event costs on its way to Kafka, beside other w
 
 bench-guard: $(VENV)/.dev ## whether the way of an event has become dearer; CI runs it (ARGS="--step-back" shows that it fails)
 	@$(BIN)/python -m benchmarks.guard $(ARGS)
+
+bench-idle: $(VENV)/.dev ## what it costs to be there: import, threads, memory, CPU without events
+	@$(BIN)/python -m benchmarks.idle $(ARGS)
 
 bench-read: $(VENV)/.dev ## reading back beside a plain consumer, in one run (ARGS="--records 5000000")
 	@$(BIN)/python -m benchmarks.reading $(ARGS)
