@@ -20,7 +20,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from auditwire.errors import ConfigurationError
-from auditwire.wire import codegen, fastavro_decoder
+from auditwire.wire import codegen
 from auditwire.wire.encoder import FastavroEncoder, ignore
 from auditwire.wire.generated import GeneratedEncoder
 
@@ -122,8 +122,11 @@ def new_encoder(
 @cache
 def readers_of(schema: Schema) -> Readers:
     """The functions that read records of the schema: this process's codec's."""
-    made = codegen.readers_of if current_codec() == "generated" else fastavro_decoder.readers_of
-    return made(schema)
+    if current_codec() == "generated":
+        return codegen.readers_of(schema)
+    from auditwire.wire import fastavro_decoder  # noqa: PLC0415 - loads the library, which is large
+
+    return fastavro_decoder.readers_of(schema)
 
 
 when_changed(readers_of.cache_clear)

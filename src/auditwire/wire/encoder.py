@@ -23,8 +23,6 @@ from io import BytesIO
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
-import fastavro
-
 from auditwire.errors import EncodingError
 from auditwire.events import CONTROL_TYPES, AuditEvent
 from auditwire.jsonable import json_line, plain, text_of
@@ -133,7 +131,19 @@ def ignore(_field: str) -> None:
 class _Plan:
     """What is known about a class before its first event: its columns and how to get them."""
 
-    __slots__ = ("arrays", "cls", "columns", "fitting", "get", "head", "metadata", "names", "schema", "tail")
+    __slots__ = (
+        "arrays",
+        "cls",
+        "columns",
+        "fitting",
+        "get",
+        "head",
+        "metadata",
+        "names",
+        "schema",
+        "tail",
+        "write",
+    )
 
     def __init__(self, cls: type[AuditEvent], schema: Schema) -> None:
         self.cls = cls
@@ -145,6 +155,9 @@ class _Plan:
         self.get: Callable[[AuditEvent], tuple[Any, ...]] = attrgetter(*(a for _, a in self.columns))
         self.metadata = names.index("metadata")
         self.arrays = tuple(i for i, (f, _) in enumerate(self.columns) if f.type == "array")
+        import fastavro  # noqa: PLC0415 - 6 MB and 15 ms, which most processes need not have
+
+        self.write: Callable[[BytesIO, Any, dict[str, Any]], None] = fastavro.schemaless_writer
         self.head = _part(schema, schema.head, "Head")
         self.tail = _part(schema, schema.tail, "Tail")
         self.fitting: set[tuple[type, ...]] = (
@@ -175,6 +188,8 @@ def _part(schema: Schema, part: tuple[Field, ...], suffix: str) -> Any:
         "name": schema.name + suffix,
         "fields": [f for f in schema.parsed["fields"] if f["name"] in names],
     }
+    import fastavro  # noqa: PLC0415 - as above
+
     return fastavro.parse_schema(parsed, {})
 
 
@@ -347,6 +362,6 @@ def _write(plan: _Plan, row: dict[str, Any], stream_id: str) -> tuple[bytes, byt
     row["event_type"] = plan.cls.event_type
     row["stream_id"] = stream_id
     head, tail = BytesIO(), BytesIO()
-    fastavro.schemaless_writer(head, plan.head, row)
-    fastavro.schemaless_writer(tail, plan.tail, row)
+    plan.write(head, plan.head, row)
+    plan.write(tail, plan.tail, row)
     return head.getvalue(), tail.getvalue()

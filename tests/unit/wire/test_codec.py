@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -191,3 +193,24 @@ def test_a_stream_id_is_the_same_for_both() -> None:
     for name in CODECS:
         choose(name)
         assert decode(value_of(TurnStartEvent())).stream_id == STREAM
+
+
+# -- what is loaded ----------------------------------------------------------------------------------------
+
+LOADED = """
+import sys
+from auditwire.events import ALL_TYPES
+from auditwire.wire import all_schemas, decode, frame_single_object, join_body, new_encoder, schema_for
+encoder = new_encoder()
+all_schemas()
+for event_type, cls in ALL_TYPES.items():
+    head, tail = encoder.encode(cls(metadata={"key": 1}), "stream")
+    value = frame_single_object(schema_for(event_type).fingerprint, join_body(head, 1, tail))
+    assert decode(value).sequence == 1
+print("fastavro" in sys.modules)
+"""
+
+
+def test_usual_events_are_written_and_read_without_loading_the_library() -> None:
+    ended = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    assert ended.stdout == "False\n"
