@@ -12,10 +12,10 @@ ARGS ?=
 MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos soak fuzz bench bench-guard bench-idle bench-read check docs format clean
+.PHONY: help demo test chaos soak fuzz bench bench-guard bench-idle bench-latency bench-parts bench-read bench-scaling check docs format clean
 
 help: ## list the targets
-	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-11s %s\n", $$1, $$2 }'
+	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-13s %s\n", $$1, $$2 }'
 
 demo: $(VENV)/.cli ## a small agent, its events on a broker, and the proof that none is missing (ARGS="--help")
 	@$(BIN)/auditwire demo $(ARGS)
@@ -52,6 +52,15 @@ bench-guard: $(VENV)/.dev ## whether the way of an event has become dearer; CI r
 
 bench-idle: $(VENV)/.dev ## what it costs to be there: import, threads, memory, CPU without events
 	@$(BIN)/python -m benchmarks.idle $(ARGS)
+
+bench-latency: $(VENV)/.dev ## how long an emit takes, and how long until its record is acknowledged
+	@$(BIN)/python -m benchmarks.latency $(ARGS)
+
+bench-parts: $(VENV)/.dev ## where the microseconds of an event go
+	@$(BIN)/python -m benchmarks.parts $(ARGS)
+
+bench-scaling: $(VENV)/.dev ## the cost of an event with more threads, processes, bytes, sessions
+	@$(BIN)/python -m benchmarks.scaling $(ARGS)
 
 bench-read: $(VENV)/.dev ## reading back beside a plain consumer, in one run (ARGS="--records 5000000")
 	@$(BIN)/python -m benchmarks.reading $(ARGS)

@@ -14,6 +14,7 @@ from auditwire.journal import MemoryJournal
 
 if TYPE_CHECKING:
     from auditwire.errors import FlushTimeout
+    from auditwire.journal.drafter import Drafter
 
 __all__ = ["QueueOnly"]
 
@@ -82,6 +83,11 @@ class QueueOnly(StreamingCollector[_Nobody]):
 
     def _flush_timeout(self, stream: Stream[_Nobody], timeout: float) -> FlushTimeout:
         raise NotImplementedError(f"{stream} is never waited for, not for {timeout} s either")
+
+    @property
+    def drafter(self) -> Drafter:
+        """What encodes its events."""
+        return self._stream.drafter
 
     @property
     def accepted(self) -> int:

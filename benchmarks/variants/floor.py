@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Floor"]
 
 _RECORDS, _BYTES = 8_192, 64 << 20
-"""How many are made ready at most; more than a batch of the client holds. They are sent in turn."""
+"""How many are made ready at most, unless there are more sessions; a batch of the client holds fewer. They
+are sent in turn."""
 
 
 class Floor(ProducerVariant):
@@ -36,7 +37,7 @@ class Floor(ProducerVariant):
         self._source = f"/auditwire/benchmark/{self._stream}".encode()
         self._numbers = itertools.count()
         self._made: list[Ready] = []
-        many = min(_RECORDS, _BYTES // (job.size or 400), job.events)
+        many = min(max(_RECORDS, job.sessions * 4), _BYTES // (job.size or 400), job.events)
         self._ready = [self._make(sessions, many) for sessions in self.sessions]
 
     def _make(self, sessions: list[str], many: int) -> list[Ready]:
