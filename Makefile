@@ -12,7 +12,7 @@ ARGS ?=
 MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos soak fuzz bench bench-guard bench-idle bench-latency bench-parts bench-read bench-scaling check docs format clean
+.PHONY: help demo test chaos soak fuzz bench bench-docs bench-guard bench-idle bench-latency bench-parts bench-read bench-scaling check docs format clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-13s %s\n", $$1, $$2 }'
@@ -46,6 +46,13 @@ fuzz: $(VENV)/.fuzz ## values that a machine makes up, for the decoder (MINUTES=
 
 bench: $(VENV)/.bench ## what an event costs on its way to Kafka, beside other ways, in one run (ARGS="--rounds 3")
 	@$(BIN)/python -m benchmarks.emit $(ARGS)
+
+bench-docs: $(VENV)/.bench ## all of these, and their figures into the guide on speed and the README; half an hour
+	@$(BIN)/python -m benchmarks.emit --markdown docs/guides/speed.md --markdown README.md --svg docs/guides/speed.svg
+	@$(BIN)/python -m benchmarks.parts --markdown docs/guides/speed.md
+	@$(BIN)/python -m benchmarks.latency --markdown docs/guides/speed.md
+	@$(BIN)/python -m benchmarks.scaling --markdown docs/guides/speed.md
+	@$(BIN)/python -m benchmarks.idle --markdown docs/guides/speed.md
 
 bench-guard: $(VENV)/.dev ## whether the way of an event has become dearer; CI runs it (ARGS="--step-back" shows that it fails)
 	@$(BIN)/python -m benchmarks.guard $(ARGS)

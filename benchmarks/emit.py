@@ -30,10 +30,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from benchmarks.pages import image, write
 from benchmarks.process import Run, run_jobs
 from benchmarks.result import Result
 from benchmarks.rounds import broker, machine, progress, rounds
-from benchmarks.tables import bars, compared, markdown
+from benchmarks.tables import TITLE, bars, compared, markdown, short
 from benchmarks.variants import NAMES, VARIANTS
 from benchmarks.variants.base import Job
 from benchmarks.variants.handwritten import record_of, value_of
@@ -86,7 +87,15 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--bootstrap", metavar="HOST:PORT", help="a broker of yours; topics are made, and stay")
     made.add_argument("--json", action="store_true", help="print all figures as one JSON object")
-    made.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
+    made.add_argument(
+        "--markdown",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="put the tables into that page too, between its comments <!-- begin: emit --> and "
+        "<!-- end: emit -->, or emit-short; may be given several times",
+    )
     made.add_argument("--svg", type=Path, metavar="FILE", help="write the picture there")
     made.add_argument("--compare", type=Path, metavar="FILE", help="a result that --json printed")
     return made
@@ -114,8 +123,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write("nothing could be measured: no variant's packages are installed\n")
         return 1
     text = markdown(result)
-    if options.markdown is not None:
-        options.markdown.write_text(text, encoding="utf-8")
+    for page in options.markdown:
+        drawn = image(page, options.svg, TITLE)
+        write(page, {"emit": drawn + text, "emit-short": drawn + short(result)})
     if options.svg is not None:
         options.svg.write_text(bars(result), encoding="utf-8")
     sys.stdout.write(result.to_json() + "\n" if options.json else text)

@@ -28,6 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.pages import write
 from benchmarks.rounds import broker, machine, progress, rounds, spread
 from benchmarks.tables import aligned
 
@@ -192,7 +193,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--bootstrap", metavar="HOST:PORT", help="a broker of yours; topics are made, and stay"
     )
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="put what is printed into that page too"
+    )
     options = parser.parse_args(arguments)
     if options.rounds < 1 or options.standing < 1 or options.seconds <= 0 or options.top < 0:
         parser.error("--rounds and --standing are 1 or more, --seconds above 0, --top 0 or more")
@@ -200,7 +203,7 @@ def main(arguments: list[str] | None = None) -> int:
     idle = measure(where, options.rounds, options.standing, options.seconds, options.top)
     text = report(idle) + "\n"
     if options.markdown is not None:
-        options.markdown.write_text(text, encoding="utf-8")
+        write(options.markdown, {"idle": text})
     sys.stdout.write(json.dumps(asdict(idle)) + "\n" if options.json else text)
     return 0
 

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from auditwire.wire import decode
 from benchmarks.control import QueueOnly
+from benchmarks.pages import write
 from benchmarks.rounds import broker, machine, progress, ratios, rounds, spread
 from benchmarks.tables import aligned
 from benchmarks.variants import load
@@ -264,7 +265,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--bootstrap", metavar="HOST:PORT", help="a broker of yours; topics are made, and stay"
     )
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="put what is printed into that page too"
+    )
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
@@ -281,7 +284,7 @@ def main(arguments: list[str] | None = None) -> int:
     found = measure(options.bootstrap or options.broker, options.rounds, options.seconds, rates)
     text = report(found) + "\n"
     if options.markdown is not None:
-        options.markdown.write_text(text, encoding="utf-8")
+        write(options.markdown, {"latency": text})
     sys.stdout.write(json.dumps(asdict(found)) + "\n" if options.json else text)
     return 0
 

@@ -36,6 +36,7 @@ from auditwire import AuditEmitter, InMemoryCollector, NullCollector
 from auditwire.journal import MemoryJournal
 from auditwire.wire import frame_single_object, join_body, schema_for
 from benchmarks.control import QueueOnly
+from benchmarks.pages import write
 from benchmarks.process import run_jobs
 from benchmarks.rounds import broker, machine, progress, rounds, spread
 from benchmarks.tables import aligned
@@ -165,14 +166,16 @@ def main(arguments: list[str] | None = None) -> int:
         "--bootstrap", metavar="HOST:PORT", help="a broker of yours; topics are made, and stay"
     )
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there too")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="put what is printed into that page too"
+    )
     options = parser.parse_args(arguments)
     if options.rounds < 1 or options.events < 4:  # noqa: PLR2004 - one turn
         parser.error("--rounds is 1 or more, --events 4 or more")
     found = measure(options.bootstrap or options.broker, options.rounds, options.events)
     text = report(found) + "\n"
     if options.markdown is not None:
-        options.markdown.write_text(text, encoding="utf-8")
+        write(options.markdown, {"parts": text})
     sys.stdout.write(json.dumps(asdict(found)) + "\n" if options.json else text)
     return 0
 

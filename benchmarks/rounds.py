@@ -9,6 +9,7 @@ import statistics
 import sys
 import warnings
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
@@ -117,7 +118,7 @@ def machine() -> dict[str, str | float]:
     return {
         "python": platform.python_version(),
         "librdkafka": confluent_kafka.libversion()[0],
-        "confluent_kafka": confluent_kafka.version()[0],
+        "confluent_kafka": version("confluent-kafka"),
         "cores": os.cpu_count() or 1,
         "processor": _processor(),
         "load_average": os.getloadavg()[0],

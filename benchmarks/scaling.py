@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.pages import write
 from benchmarks.process import run_jobs
 from benchmarks.rounds import broker, machine, progress, ratios, rounds, spread
 from benchmarks.tables import aligned
@@ -174,7 +175,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--bootstrap", metavar="HOST:PORT", help="a broker of yours; topics are made, and stay"
     )
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="put what is printed into that page too"
+    )
     options = parser.parse_args(arguments)
     what = options.what.split(",")
     if unknown := [one for one in what if one not in WHAT]:
@@ -184,7 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
     found = measure(options.bootstrap or options.broker, options.rounds, options.events, what)
     text = report(found) + "\n"
     if options.markdown is not None:
-        options.markdown.write_text(text, encoding="utf-8")
+        write(options.markdown, {"scaling": text})
     sys.stdout.write(json.dumps(asdict(found)) + "\n" if options.json else text)
     return 0
 

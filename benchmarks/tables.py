@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from benchmarks.pairing import Spread
 
-__all__ = ["aligned", "bars", "compared", "heading", "markdown"]
+__all__ = ["TITLE", "aligned", "bars", "compared", "heading", "markdown", "short"]
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -77,6 +77,16 @@ def markdown(result: Result) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def short(result: Result) -> str:
+    """The variants beside the floor, with a sentence on what was run."""
+    rows = [
+        [VARIANTS[name].title, _of(result.ratio(name, FLOOR), 1), _of(result.ratio(name, FLOOR, caller), 1)]
+        for name in VARIANTS
+        if name in result.names
+    ]
+    return f"{aligned(['', 'whole CPU / floor', 'caller CPU / floor'], rows)}\n\n{heading(result)}\n"
+
+
 def _goals(result: Result) -> list[list[str]]:
     rows = []
     for goal in GOALS:
@@ -114,7 +124,7 @@ def compared(now: Result, then: Result) -> str:
 # -- the picture ------------------------------------------------------------------------------------------
 
 _ROW, _LEFT, _WIDTH, _TOP, _RIGHT = 30, 330, 820, 52, 70
-_TITLE = "CPU of an event from emit to acknowledgement, as a multiple of the floor's"
+TITLE = "CPU of an event from emit to acknowledgement, as a multiple of the floor's"
 _STYLE = """
 text { font: 14px system-ui, sans-serif; fill: #1f2328 }
 .small { font-size: 12px; fill: #59636e }
@@ -144,7 +154,7 @@ def bars(result: Result) -> str:
     role = 'role="img" aria-labelledby="title"'
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" {size} {role}>',
-        f'<title id="title">{_TITLE}</title>',
+        f'<title id="title">{TITLE}</title>',
         f"<style>{_STYLE}</style>",
         '<text class="head" x="10" y="24">CPU of an event, from emit to acknowledgement (floor = 1)</text>',
     ]
