@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
     from benchmarks.variants.base import Job
 
-    Ready = tuple[str, bytes, bytes, list[tuple[str, str | bytes | None]]]
+    Headers = list[tuple[str, str | bytes | None]]
+    Ready = tuple[str, bytes, bytes, Headers]
 
-__all__ = ["Floor"]
+__all__ = ["Floor", "Plain"]
 
 _RECORDS, _BYTES = 8_192, 64 << 20
 """How many are made ready at most, unless there are more sessions; a batch of the client holds fewer. They
@@ -66,3 +67,36 @@ class Floor(ProducerVariant):
                     poll(0.01)
             if not number % POLL_EVERY:
                 poll(0)
+
+
+class Plain(Floor):
+    """Values and keys lie ready; headers are made for each record, and a poll() follows each produce()."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        # the id and type of each, of which its headers are made again
+        self._bare = [
+            [
+                (topic, value, key, _text(headers, "ce_id"), _type_of(headers))
+                for topic, value, key, headers in made
+            ]
+            for made in self._ready
+        ]
+
+    def emit(self, count: int, thread: int = 0) -> None:
+        """See the base class."""
+        produce, source = self.produce, self._source
+        for topic, value, key, event_id, event_type in itertools.islice(
+            itertools.cycle(self._bare[thread]), count
+        ):
+            produce(topic, value, key, headers_of(event_id, event_type, source))
+
+
+def _text(headers: Headers, name: str) -> str:
+    value = dict(headers)[name]
+    assert isinstance(value, bytes)  # noqa: S101 - as headers_of made it
+    return value.decode()
+
+
+def _type_of(headers: Headers) -> str:
+    return _text(headers, "ce_type").partition(".")[2]

@@ -36,7 +36,7 @@ def job(embedded: EmbeddedBroker, variant: str, **settings: int) -> Job:
 
 
 @pytest.mark.parametrize(
-    "name", ["floor", "memory", "disk", "headerless", "blocks", "forwarder", "handwritten"]
+    "name", ["floor", "producer", "memory", "disk", "headerless", "blocks", "forwarder", "handwritten"]
 )
 def test_a_process_of_its_own_measures_a_variant(embedded: EmbeddedBroker, name: str) -> None:
     (run,) = run_jobs([job(embedded, name)])
