@@ -123,10 +123,10 @@ def compared(now: Result, then: Result) -> str:
 
 # -- the picture ------------------------------------------------------------------------------------------
 
-_ROW, _LEFT, _WIDTH, _TOP, _RIGHT = 30, 330, 820, 52, 70
+_ROW, _LEFT, _WIDTH, _TOP, _RIGHT = 30, 350, 860, 60, 70
 TITLE = "CPU of an event from emit to acknowledgement, as a multiple of the floor's"
 _STYLE = """
-text { font: 14px system-ui, sans-serif; fill: #1f2328 }
+text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 .small { font-size: 12px; fill: #59636e }
 .head { font-size: 16px; font-weight: 600 }
 .ours { fill: #1a7f64 } .peer { fill: #8c959f } .floor { fill: #57606a }

@@ -38,7 +38,7 @@ class Entry:
 
 VARIANTS = {
     FLOOR: Entry("floor: produce() of ready records, and callback", "floor:Floor"),
-    "producer": Entry("Producer: ready values, headers and poll() for each", "floor:Plain"),
+    "producer": Entry("Producer: ready values, headers made for each", "floor:Plain"),
     "memory": Entry("auditwire, journal in memory", "ours:Memory", ours=True),
     "disk": Entry("auditwire, journal on disk", "ours:Disk", ours=True),
     "headerless": Entry("auditwire, journal in memory, no headers", "ours:Headerless", ours=True),

@@ -11,6 +11,7 @@ from benchmarks.process import Run
 from benchmarks.result import GOALS, Goal, Result, caller, total
 from benchmarks.rounds import rounds, spread, turned
 from benchmarks.tables import aligned, bars, compared, markdown
+from benchmarks.variants import VARIANTS
 
 RUN = Run(
     events=1_000,
@@ -118,6 +119,11 @@ def test_the_picture_is_well_formed_and_has_a_bar_for_each_variant_the_cheapest_
     widths = [float(one.get("width", "0")) for one in drawn]
     assert widths == sorted(widths)
     assert "prefers-color-scheme: dark" in bars(result)
+
+
+def test_every_title_has_room_beside_the_bars() -> None:
+    # 350 units of the picture, at no more than 7 for a character of its font
+    assert max(len(entry.title) for entry in VARIANTS.values()) <= 48
 
 
 def test_tables_are_aligned_in_a_terminal() -> None:
