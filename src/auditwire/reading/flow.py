@@ -308,7 +308,7 @@ class Flow:
         event_types, undecodable = self._event_types, self._undecodable
         for message, stamp in zip(batch, stamps, strict=True):
             try:
-                found = decode(message.value(), event_type=event_types[message.topic()])
+                found = decode(message.value(), event_type=event_types[message.topic()], make=Record)
             except DecodingError as error:
                 self._refuse(entries, message, error)
                 entries = []

@@ -222,22 +222,26 @@ _LAZY = {
 _blank = Record.__new__
 
 
-def record_from(message: ClientMessage, found: Decoded, undecodable: Counter[str]) -> Record:
+def record_from(message: ClientMessage, found: Decoded | Record, undecodable: Counter[str]) -> Record:
     """The record in a client's message.
 
     Args:
         message: The message.
-        found: What its value holds.
+        found: What its value holds; a record that ``decode`` has made of it is completed.
         undecodable: Gets ``headers`` counted when the record's headers are asked for and cannot be read.
     """
-    record = _blank(Record)
-    record.event = found.event
-    record.stream_id = found.stream_id
-    record.sequence = found.sequence
-    record.framing = found.framing
-    record.fingerprint = found.fingerprint
+    if isinstance(found, Record):
+        record = found
+        record.misplaced = False
+    else:
+        record = _blank(Record)
+        record.event = found.event
+        record.stream_id = found.stream_id
+        record.sequence = found.sequence
+        record.framing = found.framing
+        record.fingerprint = found.fingerprint
+        record.misplaced = found.misplaced
     record.late = False
-    record.misplaced = found.misplaced
     record._message = message  # noqa: SLF001 - its constructor, without 13 keywords for each record
     record._undecodable = undecodable  # noqa: SLF001
     return record

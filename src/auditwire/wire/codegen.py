@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from auditwire.events import AuditEvent
-    from auditwire.wire.decoded import Decoded, Envelope
+    from auditwire.wire.decoded import Envelope
     from auditwire.wire.framing import Framing
     from auditwire.wire.schemas import Field, Schema
 
@@ -43,6 +43,7 @@ __all__ = [
     "ENVELOPE",
     "REFUSALS",
     "Generated",
+    "GeneratedDecode",
     "Inexpressible",
     "Outline",
     "Outliner",
@@ -79,7 +80,9 @@ ENVELOPE = (
 _NOT_IN_OUTLINE = frozenset({"turn_id", "agent_id", "severity"})
 _BEGINNING = 3
 _USUAL = slice(6, 13)
-_LOCALS = frozenset({"at", "branch", "decoded", "envelope", "event", "framing", "known", "step", "value"})
+_LOCALS = frozenset(
+    {"at", "branch", "decoded", "envelope", "event", "framing", "known", "make", "step", "value"}
+)
 _GLOBALS = frozenset(
     {"array", "beginning", "double", "json_object", "long", "new", "raw", "skip", "string", "word"}
     | {"BOOLEAN", "FINGERPRINT", "SKIP", "Decoded", "Envelope"}
@@ -111,6 +114,13 @@ class Generated(Protocol[_Read_co]):
         """What was read, or None or one of :data:`REFUSALS` for what the interpreter must look at."""
 
 
+class GeneratedDecode(Protocol):
+    """As :class:`Generated`, and the class of what is made: one with the attributes of a :class:`Decoded`."""
+
+    def __call__(self, value: bytes, at: int, framing: Framing, make: Any = ..., /) -> Any:
+        """What was read, of that class or a :class:`Decoded`; or None or one of :data:`REFUSALS`."""
+
+
 Outline = tuple[bytes, int, bytes, int, "bytes | None", "bytes | None", "bytes | None"]
 """Of a record: stream id, sequence, event id, time in microseconds since the Unix epoch, session id, trace id
 and span id. Texts are the bytes that stand there, UTF-8 if the record is one of ours."""
@@ -134,7 +144,7 @@ class Readers(NamedTuple):
             that no decoder is generated for.
     """
 
-    decode: Generated[Decoded]
+    decode: GeneratedDecode
     envelope: Generated[Envelope]
     outline: Outliner
 
@@ -186,7 +196,7 @@ def decoder_source(schema: Schema) -> str:
 
 
 def _decode_lines(schema: Schema, cls: type[AuditEvent]) -> Iterator[str]:
-    yield from ("", "", "def decode(value, at, framing):")
+    yield from ("", "", "def decode(value, at, framing, make=Decoded):")
     yield from _indented(_field_lines(schema, cls, schema.fields, frozenset()))
     yield from (
         "    if at != len(value) or sequence < 0:",
@@ -206,7 +216,7 @@ def _decode_lines(schema: Schema, cls: type[AuditEvent]) -> Iterator[str]:
             yield f"        {name}={values[name]},"
         yield "    )"
     yield from (
-        "    decoded = new(Decoded)",
+        "    decoded = new(make)",
         "    decoded.event = event",
         *_place_lines("decoded"),
         "    return decoded",

@@ -9,13 +9,13 @@ interpreter reads the rest, or says what is wrong with it (:mod:`auditwire.wire.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import cast
+from typing import Any, TypeVar, cast, overload
 
 from auditwire.errors import DecodingError
 from auditwire.events import ALL_TYPES
 from auditwire.wire import interpreter
 from auditwire.wire.codec import readers_of, when_changed
-from auditwire.wire.codegen import REFUSALS, Generated
+from auditwire.wire.codegen import REFUSALS, Generated, GeneratedDecode
 from auditwire.wire.decoded import Decoded, Envelope, Misplaced
 from auditwire.wire.framing import HEADER_BYTES, MAX_VALUE, split
 from auditwire.wire.interpreter import read_string
@@ -23,20 +23,30 @@ from auditwire.wire.schemas import Schema, schema_by_fingerprint, schema_version
 
 __all__ = ["decode", "envelope"]
 
+M = TypeVar("M")
+
 _SINGLE_OBJECT = HEADER_BYTES["single-object"]
 _CONFLUENT = HEADER_BYTES["confluent"]
 
 # The ten bytes of a single-object header -> the reader generated for its schema; filled with what was met. Of
 # decoders one dictionary for each type that a topic may have, with that type's schemas alone: a record of
 # another type is then met where all that is unusual is met, and the usual ones pay nothing for it.
-_decoders: dict[str | None, dict[bytes, Generated[Decoded]]] = {}
-_of_no_type: dict[bytes, Generated[Decoded]] = {}  # stays empty
+_decoders: dict[str | None, dict[bytes, GeneratedDecode]] = {}
+_of_no_type: dict[bytes, GeneratedDecode] = {}  # stays empty
 _envelopes: dict[bytes, Generated[Envelope]] = {}
 when_changed(_decoders.clear)
 when_changed(_envelopes.clear)
 
 
-def decode(value: bytes | None, *, event_type: str | None = None) -> Decoded:
+@overload
+def decode(value: bytes | None, *, event_type: str | None = None) -> Decoded: ...
+
+
+@overload
+def decode(value: bytes | None, *, event_type: str | None = None, make: type[M]) -> Decoded | M: ...
+
+
+def decode(value: bytes | None, *, event_type: str | None = None, make: type[Any] = Decoded) -> Any:
     """Reads the value of a Kafka record, in either framing. Called from any thread.
 
     Args:
@@ -45,6 +55,10 @@ def decode(value: bytes | None, *, event_type: str | None = None) -> Decoded:
             same, and is ``misplaced``. Single-object encoding names the schema. The Confluent wire format
             names it by a number that only the registry knows: the body says its type (the second field of
             every record), and this one is tried first. One that does not get as far as that is ``foreign``.
+
+        make: A class with the attributes of a :class:`Decoded` but ``misplaced``, for whoever would turn that
+            into another object. It is made without its constructor, of all usual values; of an unusual or
+            misplaced one a :class:`Decoded` is made.
 
     Raises:
         DecodingError: With the ``reason``: ``tombstone``, ``foreign``, ``oversized`` (above 16 MiB, or the
@@ -57,7 +71,7 @@ def decode(value: bytes | None, *, event_type: str | None = None) -> Decoded:
         read = _decoders.get(event_type, _of_no_type).get(value[:_SINGLE_OBJECT])
         if read is not None:
             try:
-                found = read(value, _SINGLE_OBJECT, "single-object")
+                found = read(value, _SINGLE_OBJECT, "single-object", make)
             except REFUSALS:
                 found = None
             if found is not None:
@@ -153,7 +167,7 @@ def _decode_confluent(schema: Schema, value: bytes) -> Decoded:
 def _generated(schema: Schema, value: bytes) -> Decoded | None:
     """What the schema's generated decoder makes of a Confluent value; None when it refuses."""
     try:
-        return readers_of(schema).decode(value, _CONFLUENT, "confluent")
+        return cast("Decoded | None", readers_of(schema).decode(value, _CONFLUENT, "confluent"))
     except REFUSALS:
         return None
 

@@ -31,7 +31,7 @@ def readers_of(schema: Schema) -> Readers:
     """The functions of a schema, which refuse as generated ones do; the outline refuses always."""
     whole, head = _part(schema, len(schema.fields)), _part(schema, len(schema.head) + 1)
 
-    def decode(value: bytes, at: int, framing: Framing) -> Decoded | None:
+    def decode(value: bytes, at: int, framing: Framing, _make: object = None) -> Decoded | None:
         read = _read(whole, value, at)
         if read is None or read[1] != len(value):
             return None

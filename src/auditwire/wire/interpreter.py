@@ -54,7 +54,7 @@ _TRUNCATED = "truncated"
 _MALFORMED = "malformed"
 
 
-def read(schema: Schema, value: bytes, at: int, framing: Framing) -> Decoded:
+def read(schema: Schema, value: bytes, at: int, framing: Framing, _make: object = None) -> Decoded:
     """The record whose body begins at ``at`` and ends with the value.
 
     Fields of the class that the schema does not have yet get their default.
