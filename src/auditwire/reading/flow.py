@@ -14,8 +14,9 @@ of its value and 1 KiB for the rest (key, headers, Python's objects). When the m
 what the sequencer leaves, the partitions that have more waiting than their share are paused, and resumed at
 half of it: the client throws away what it has fetched of a partition that is paused, so this must not happen
 often. Never paused is a partition that the others wait for: it has nothing waiting. When the sequencer has
-more than half, what it waits for is taken out of the merge before its time; and when everything is full
-then, what has been waited for longest is given up.
+more than half, what it waits for is taken out of the merge before its time, and the partitions whose records
+it holds are paused until the others have come as far as their share allows. Only when they have, and
+everything is full, what has been waited for longest is given up.
 """
 
 from __future__ import annotations
@@ -142,6 +143,8 @@ class Flow:
             self._sequencer.floor = begun + _SETTLE_MS
         self._unfinished = -1  # partitions, when they were looked at last
         self._paused: set[Place] = set()
+        self._held_back: set[Place] = set()  # those of them whose records wait for the other partitions'
+        self._look_again = 0  # when so many bytes are held
         self._clock = 0.0  # seconds during which the partitions were at their ends
         self._ticked = self._looked = self._heard = time.monotonic()
         self._caught_up = self._caught_up_now = False
@@ -165,7 +168,7 @@ class Flow:
     @property
     def waiting(self) -> int:
         """Messages that were fetched and not handed out."""
-        return self._merge.count - self._lookahead.taken + len(self._sequencer.held) + len(self.ready)
+        return self._merge.count + len(self._sequencer.held) + len(self.ready)
 
     def advance(self, wait: float) -> None:
         """Make ready what comes next, if anything comes within some seconds.
@@ -181,7 +184,8 @@ class Flow:
             self._fetch(wait)
             batch, stamps = self._merge.take(_CHUNK)
         if batch:
-            self._read(*self._lookahead.come(batch, stamps))
+            self._read(batch, stamps)
+        if self._judge:
             self._relieve()
         self._tick()
         if self._partitions.finished and not self._merge.count:
@@ -195,8 +199,7 @@ class Flow:
             pending[place].update(offset for offset in left if offset >= offsets[place])
             offsets[place] = max(offsets[place], frontier)
         for message in self._merge.waiting():
-            if not self._lookahead.was_taken(message):
-                pending[message.topic(), message.partition()].add(message.offset())
+            pending[message.topic(), message.partition()].add(message.offset())
         for item in (*self._sequencer.held, *self.ready):
             if isinstance(item, Refused):
                 message = item.message
@@ -232,7 +235,7 @@ class Flow:
                 self._cut.discard(place)
                 self._sequencer.floor = max(self._sequencer.floor, stamps[0] + _SETTLE_MS)
             if self._lookahead.active:
-                self._lookahead.note(run)
+                self._lookahead.note(place, run)
             merge.add(place, run, stamps)
         if runs:
             self._heard = time.monotonic()
@@ -273,7 +276,7 @@ class Flow:
             partitions.pause(far)
             self._paused |= far
             share //= 2
-        near = {place for place in self._paused if ahead.get(place, 0) <= share}
+        near = {place for place in self._paused - self._held_back if ahead.get(place, 0) <= share}
         partitions.resume(near)
         self._paused -= near
 
@@ -283,15 +286,37 @@ class Flow:
         if not lookahead.active:
             if sequencer.bytes <= self._memory // 2:
                 return
-            lookahead.begin(self._merge.waiting())
-        while taken := lookahead.take(sequencer.awaited()):
+            lookahead.begin(self._merge.not_due())
+            self._look_again = 0
+        while found := lookahead.find(sequencer.awaited()):
+            taken = [m for place, some in found.items() for m in self._merge.remove(place, some)]
             self._read(taken, [message.timestamp()[1] for message in taken])
         if sequencer.bytes <= self._memory // 4:
             lookahead.end()
-        elif sequencer.bytes > self._memory // 2:
+            self._held_back.clear()
+        elif sequencer.bytes > self._memory // 2 and not (self._merge.due or self._others_first()):
             full = self._memory * 7 // 8  # partitions are paused by then
             if self._merge.bytes + sequencer.bytes >= full:
                 sequencer.shrink(self._memory * 3 // 8)
+
+    def _others_first(self) -> bool:
+        """Pause the partitions whose records are held; False when nothing more is to be had of the others."""
+        held = self._sequencer.bytes
+        if held >= self._look_again:
+            self._look_again = held + self._memory // 16
+            places = {(record.topic, record.partition) for record in self._sequencer.held}
+            self._held_back = places & set(self._merge.unfinished)
+            self._partitions.pause(self._held_back - self._paused)
+            self._paused |= self._held_back
+        ahead, unfinished = self._merge.ahead, self._merge.unfinished
+        share = max(0, self._memory - held) * 3 // 4 // max(1, len(unfinished))
+        for place in unfinished:
+            if place in self._paused or ahead.get(place, 0) > share:
+                continue
+            if not self._partitions.at_end(place):
+                return True
+        self._held_back, self._look_again = set(), 0
+        return False
 
     # -- decoding -------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from auditwire.wire import envelope
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from auditwire.reading.record import ClientMessage
+    from auditwire.reading.record import ClientMessage, Place
 
 __all__ = ["Lookahead"]
 
@@ -39,35 +39,35 @@ class Lookahead:
     def __init__(self, event_types: Mapping[str, str | None]) -> None:
         self.active = False
         self._event_types = event_types
-        self._messages: dict[Number, ClientMessage] = {}
-        self._taken: set[tuple[str | None, int | None, int | None]] = set()
+        self._messages: dict[Number, tuple[Place, ClientMessage]] = {}
 
-    def begin(self, messages: Iterable[ClientMessage]) -> None:
-        """Note all that waits."""
+    def begin(self, waiting: Iterable[tuple[Place, Iterable[ClientMessage]]]) -> None:
+        """Note all that waits, of each partition."""
         self.active = True
-        self.note(messages)
+        for place, messages in waiting:
+            self.note(place, messages)
 
     def end(self) -> None:
-        """Note nothing more, and forget what was noted, but not what was taken."""
+        """Note nothing more, and forget what was noted."""
         self.active = False
         self._messages.clear()
 
-    def note(self, messages: Iterable[ClientMessage]) -> None:
-        """Note messages that came to wait, except those that were taken."""
+    def note(self, place: Place, messages: Iterable[ClientMessage]) -> None:
+        """Note messages of a partition that came to wait."""
+        event_type = self._event_types[place[0]]
         for message in messages:
-            if not self.was_taken(message):
-                with suppress(DecodingError):  # is refused in its turn
-                    head = envelope(message.value(), event_type=self._event_types[message.topic()])
-                    self._messages.setdefault((head.stream_id, head.sequence), message)
+            with suppress(DecodingError):  # is refused in its turn
+                head = envelope(message.value(), event_type=event_type)
+                self._messages.setdefault((head.stream_id, head.sequence), (place, message))
 
-    def take(self, awaited: Iterable[Number]) -> list[ClientMessage]:
-        """The messages with these numbers, and with those that follow them; each is taken once."""
-        found: list[ClientMessage] = []
+    def find(self, awaited: Iterable[Number]) -> dict[Place, list[ClientMessage]]:
+        """The messages with these numbers and with those that follow them, by partition; each only once."""
+        found: dict[Place, list[ClientMessage]] = {}
         for stream_id, sequence in awaited:
             number = sequence
-            while (message := self._messages.pop((stream_id, number), None)) is not None:
-                self._taken.add(_place(message))
-                found.append(message)
+            while (known := self._messages.pop((stream_id, number), None)) is not None:
+                place, message = known
+                found.setdefault(place, []).append(message)
                 number += 1
         return found
 
@@ -75,24 +75,3 @@ class Lookahead:
         """These came in their turn."""
         for number in numbers:
             self._messages.pop(number, None)
-
-    @property
-    def taken(self) -> int:
-        """Messages that were taken and whose turn did not come yet."""
-        return len(self._taken)
-
-    def was_taken(self, message: ClientMessage) -> bool:
-        """Whether this one was taken, and its turn did not come yet."""
-        return bool(self._taken) and _place(message) in self._taken
-
-    def come(self, batch: list[ClientMessage], stamps: list[int]) -> tuple[list[ClientMessage], list[int]]:
-        """Of messages whose turn has come, and their timestamps, those that were not taken before."""
-        if not self._taken:
-            return batch, stamps
-        rest = [pair for pair in zip(batch, stamps, strict=True) if _place(pair[0]) not in self._taken]
-        self._taken.difference_update(map(_place, batch))
-        return [message for message, _ in rest], [stamp for _, stamp in rest]
-
-
-def _place(message: ClientMessage) -> tuple[str | None, int | None, int | None]:
-    return message.topic(), message.partition(), message.offset()

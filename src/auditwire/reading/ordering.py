@@ -20,7 +20,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 
 __all__ = ["Merge"]
 
@@ -69,6 +69,11 @@ class Merge(Generic[K, M]):
     def bytes(self) -> int:
         """What the items in it count for; about, because those of one source count alike when they leave."""
         return self._bytes + self._due_bytes
+
+    @property
+    def due(self) -> bool:
+        """Whether something is left of what was found to be due; more may be."""
+        return bool(self._due)
 
     @property
     def blocking(self) -> list[K]:
@@ -131,6 +136,24 @@ class Merge(Generic[K, M]):
         self.count -= len(taken)
         del self._due[:limit], self._due_stamps[:limit]
         return taken, stamps
+
+    def remove(self, name: K, items: Collection[M]) -> list[M]:
+        """Take those of a source's items out of turn that are not due yet; the others come by themselves."""
+        source = self._sources[name]
+        chosen = set(map(id, items))
+        taken = [item for item in source.items if id(item) in chosen]
+        if taken:
+            kept = [place for place, item in enumerate(source.items) if id(item) not in chosen]
+            self._leave(source, len(taken))
+            source.items = [source.items[place] for place in kept]
+            source.stamps = [source.stamps[place] for place in kept]
+            self.count -= len(taken)
+        return taken
+
+    def not_due(self) -> Iterator[tuple[K, list[M]]]:
+        """The sources, each with its items that are not due."""
+        for name, source in self._sources.items():
+            yield name, source.items
 
     def waiting(self) -> Iterator[M]:
         """All items in it, in no order."""

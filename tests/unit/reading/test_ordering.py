@@ -90,6 +90,23 @@ def test_an_item_without_timestamp_has_that_of_the_newest_before_it() -> None:
     assert [item[:2] for item in taken(merge)] == [("a", 0), ("a", 1), ("b", 0), ("a", 2), ("b", 1)]
 
 
+def test_items_can_be_taken_out_of_turn_unless_they_are_due_already() -> None:
+    merge = merge_of(a=[1, 8, 9, 9], b=[], c=[7])
+    assert dict(merge.not_due())["a"] == [("a", 0, 1), ("a", 1, 8), ("a", 2, 9), ("a", 3, 9)]
+    first, second, third, fourth = dict(merge.not_due())["a"]
+    assert merge.remove("a", [second, fourth]) == [second, fourth]
+    assert merge.remove("a", [second]) == []
+    assert (merge.count, merge.ahead) == (3, {"a": 20, "c": 10})
+    merge.at_end("b")
+    merge.at_end("c")
+    due_before = merge.due
+    assert taken(merge, 1) == [first]
+    assert (due_before, merge.due) == (False, True)
+    assert merge.remove("c", dict(merge.not_due())["c"]) == []
+    assert taken(merge, 9) == [("c", 0, 7), third]
+    assert (merge.count, merge.bytes, merge.due) == (0, 0, False)
+
+
 @pytest.mark.parametrize("limit", [1, 2, 100])
 @given(data=st.data())
 def test_everything_comes_once_and_rising_sources_give_a_rising_whole(

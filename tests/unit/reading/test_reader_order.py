@@ -155,14 +155,12 @@ def test_a_record_that_was_delivered_late_is_taken_before_its_time_when_its_numb
 def test_what_was_taken_before_its_time_comes_once_for_a_reader_that_goes_on(topics: Topics) -> None:
     stream = delivered_late(topics)
     came: list[int] = []
-    position, taken = None, 0
+    position = None
     while len(came) < len(stream.records):
         with topics.reader(memory=150_000, start=position) as reader:
             came += sequences([record for _, record in zip(range(100), reader, strict=False)])
             position = reader.position
-            taken += reader._flow._lookahead.taken
     assert came == [record.sequence for record in stream.records]
-    assert taken, "a reader has ended in between"
 
 
 # -- memory -------------------------------------------------------------------------------------------------
