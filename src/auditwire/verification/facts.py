@@ -36,7 +36,8 @@ from auditwire.verification.placement import Around, disagreements, is_own_topic
 from auditwire.verification.runs import Runs, RunWriter, merged_claims, merged_rows
 from auditwire.verification.speech import TALKERS, claims_of
 from auditwire.wire import decode, envelope, schema_by_fingerprint, traceparent
-from auditwire.wire.codegen import REFUSALS, readers_of
+from auditwire.wire.codec import readers_of
+from auditwire.wire.codegen import REFUSALS
 from auditwire.wire.framing import HEADER_BYTES, MAX_VALUE
 
 if TYPE_CHECKING:
