@@ -100,17 +100,24 @@ def text(value: str) -> bytes:
 def array(items: list[Any]) -> bytes:
     """An array of strings, in one block.
 
-    The items are counted as they are written: another thread may be changing the list.
+    A copy is written: another thread may be changing the list.
 
     Raises:
         TypeError: An item is no text.
     """
-    parts = []
-    for item in items:
-        if type(item) is not str:
-            raise TypeError("an item is no text")
-        parts.append(text(item))
-    return b"".join((long(len(parts)), *parts, b"\x00")) if parts else b"\x00"
+    copy = list(items)
+    if not copy:
+        return b"\x00"
+    if set(map(type, copy)) != {str}:
+        raise TypeError("an item is no text")
+    utf8 = list(map(str.encode, copy))
+    sizes = set(map(len, utf8))
+    if len(sizes) == 1:  # the entries of a checkpoint: one for each record, all of one length
+        size = long(sizes.pop())
+        written = size + size.join(utf8)
+    else:
+        written = b"".join([part for item in utf8 for part in (long(len(item)), item)])
+    return b"".join((long(len(copy)), written, b"\x00"))
 
 
 def _quoted(value: str) -> str | None:
