@@ -24,6 +24,7 @@ from auditwire import events
 from auditwire.calls import ToolCall, Turn
 from auditwire.emitter_base import metadata_dict, string_list
 from auditwire.emitter_tools import ToolEmitter
+from auditwire.event_base import Maker
 from auditwire.ids import turn_id as new_turn_id
 from auditwire.tooling import tool
 
@@ -33,6 +34,19 @@ if TYPE_CHECKING:
 __all__ = ["AuditEmitter"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class _Make:
+    """One for each type that an ``emit_*`` method makes."""
+
+    turn_start = Maker(events.TurnStartEvent)
+    turn_end = Maker(events.TurnEndEvent)
+    error = Maker(events.ErrorEvent)
+    agent_switch = Maker(events.AgentSwitchEvent)
+    skill_used = Maker(events.SkillUsedEvent)
+    skill_authored = Maker(events.SkillAuthoredEvent)
+    skill_feedback = Maker(events.SkillFeedbackEvent)
+    model_call = Maker(events.ModelCallEvent)
 
 
 class AuditEmitter(ToolEmitter):
@@ -93,7 +107,7 @@ class AuditEmitter(ToolEmitter):
         kept = metadata_dict(metadata)
         text, length, digest = self._preview(prompt, kept)
         self.emit(
-            events.TurnStartEvent(
+            _Make.turn_start(
                 agent_id=agent_id,
                 turn_id=turn,
                 metadata=kept,
@@ -119,7 +133,7 @@ class AuditEmitter(ToolEmitter):
         kept = metadata_dict(metadata)
         text, length, digest = self._preview(content, kept)
         self.emit(
-            events.TurnEndEvent(
+            _Make.turn_end(
                 agent_id=agent_id,
                 turn_id=turn_id,
                 metadata=kept,
@@ -143,7 +157,7 @@ class AuditEmitter(ToolEmitter):
     ) -> None:
         """Something failed outside of a tool call; ``context`` says where."""
         self.emit(
-            events.ErrorEvent(
+            _Make.error(
                 agent_id=agent_id,
                 turn_id=turn_id,
                 severity=severity,
@@ -166,7 +180,7 @@ class AuditEmitter(ToolEmitter):
     ) -> None:
         """One agent handed over to another."""
         self.emit(
-            events.AgentSwitchEvent(
+            _Make.agent_switch(
                 agent_id=agent_id,
                 turn_id=turn_id,
                 metadata=metadata_dict(metadata),
@@ -190,7 +204,7 @@ class AuditEmitter(ToolEmitter):
     ) -> None:
         """A skill ran for ``duration_ms`` milliseconds, chosen by the agent itself or by the user."""
         self.emit(
-            events.SkillUsedEvent(
+            _Make.skill_used(
                 agent_id=agent_id,
                 turn_id=turn_id,
                 metadata=metadata_dict(metadata),
@@ -217,7 +231,7 @@ class AuditEmitter(ToolEmitter):
     ) -> None:
         """A skill was written, from ``tool_count`` tool calls of the tools in ``unique_tools``."""
         self.emit(
-            events.SkillAuthoredEvent(
+            _Make.skill_authored(
                 agent_id=agent_id,
                 turn_id=turn_id,
                 metadata=metadata_dict(metadata),
@@ -243,7 +257,7 @@ class AuditEmitter(ToolEmitter):
     ) -> None:
         """A skill was rated, by ``source``."""
         self.emit(
-            events.SkillFeedbackEvent(
+            _Make.skill_feedback(
                 agent_id=agent_id,
                 turn_id=turn_id,
                 metadata=metadata_dict(metadata),
@@ -272,7 +286,7 @@ class AuditEmitter(ToolEmitter):
     ) -> None:
         """A model was called: ``duration_ms`` milliseconds, tokens as the provider counts them."""
         self.emit(
-            events.ModelCallEvent(
+            _Make.model_call(
                 agent_id=agent_id,
                 turn_id=turn_id,
                 metadata=metadata_dict(metadata),

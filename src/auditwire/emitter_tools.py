@@ -10,11 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 from auditwire import events
 from auditwire.emitter_base import EmitterBase, metadata_dict
+from auditwire.event_base import Maker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["ToolEmitter"]
+
+
+class _Make:
+    """One for each type that an ``emit_*`` method makes."""
+
+    tool_call_attempt = Maker(events.ToolCallAttemptEvent)
+    tool_call_complete = Maker(events.ToolCallCompleteEvent)
+    tool_call_failure = Maker(events.ToolCallFailureEvent)
+    tool_policy_decision = Maker(events.ToolPolicyDecisionEvent)
+    tool_loop_warning = Maker(events.ToolLoopWarningEvent)
+    tool_loop_block = Maker(events.ToolLoopBlockEvent)
+    sandbox_decision = Maker(events.SandboxDecisionEvent)
+    hook_mutation = Maker(events.HookMutationEvent)
+    approval = Maker(events.ApprovalEvent)
 
 
 class ToolEmitter(EmitterBase):
@@ -34,7 +49,7 @@ class ToolEmitter(EmitterBase):
         kept = metadata_dict(metadata)
         text, length, digest = self._preview(args, kept)
         self.emit(
-            events.ToolCallAttemptEvent(
+            _Make.tool_call_attempt(
                 agent_id=agent_id,
                 turn_id=turn_id,
                 metadata=kept,
@@ -62,7 +77,7 @@ class ToolEmitter(EmitterBase):
         kept = metadata_dict(metadata)
         text, length, digest = self._preview(result, kept)
         self.emit(
-            events.ToolCallCompleteEvent(
+            _Make.tool_call_complete(
                 agent_id=agent_id,
                 turn_id=turn_id,
                 metadata=kept,
@@ -89,7 +104,7 @@ class ToolEmitter(EmitterBase):
     ) -> None:
         """A tool failed: ``error_type`` is the exception's class or the tool's own code. Severity error."""
         self.emit(
-            events.ToolCallFailureEvent(
+            _Make.tool_call_failure(
                 agent_id=agent_id,
                 turn_id=turn_id,
                 metadata=metadata_dict(metadata),
@@ -113,7 +128,7 @@ class ToolEmitter(EmitterBase):
     ) -> None:
         """A policy decided on a tool call: ``action`` is allow, deny, ask or a word of the policy's own."""
         self.emit(
-            events.ToolPolicyDecisionEvent(
+            _Make.tool_policy_decision(
                 agent_id=agent_id,
                 turn_id=turn_id,
                 metadata=metadata_dict(metadata),
@@ -142,7 +157,7 @@ class ToolEmitter(EmitterBase):
         is warning.
         """
         self.emit(
-            events.ToolLoopWarningEvent(
+            _Make.tool_loop_warning(
                 agent_id=agent_id,
                 turn_id=turn_id,
                 metadata=metadata_dict(metadata),
@@ -169,7 +184,7 @@ class ToolEmitter(EmitterBase):
     ) -> None:
         """A tool call was stopped as part of a loop: ``pattern`` was seen ``count`` times. Severity error."""
         self.emit(
-            events.ToolLoopBlockEvent(
+            _Make.tool_loop_block(
                 agent_id=agent_id,
                 turn_id=turn_id,
                 metadata=metadata_dict(metadata),
@@ -194,7 +209,7 @@ class ToolEmitter(EmitterBase):
     ) -> None:
         """Where a tool call runs was decided: ``backend_type`` is the sandbox (none, container, vm, ...)."""
         self.emit(
-            events.SandboxDecisionEvent(
+            _Make.sandbox_decision(
                 agent_id=agent_id,
                 turn_id=turn_id,
                 metadata=metadata_dict(metadata),
@@ -219,7 +234,7 @@ class ToolEmitter(EmitterBase):
     ) -> None:
         """A hook changed ``field`` of a tool call, before or after the call."""
         self.emit(
-            events.HookMutationEvent(
+            _Make.hook_mutation(
                 agent_id=agent_id,
                 turn_id=turn_id,
                 metadata=metadata_dict(metadata),
@@ -245,7 +260,7 @@ class ToolEmitter(EmitterBase):
     ) -> None:
         """Somebody, or a policy, approved or refused a tool call."""
         self.emit(
-            events.ApprovalEvent(
+            _Make.approval(
                 agent_id=agent_id,
                 turn_id=turn_id,
                 metadata=metadata_dict(metadata),

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from auditwire import events
+from auditwire.event_base import Maker
 from auditwire.events import (
     ALL_TYPES,
     CONTROL_TYPES,
@@ -27,6 +28,7 @@ from auditwire.events import (
     TurnStartEvent,
     event_from_dict,
     iso_from_us,
+    now_us,
     us_from_time,
 )
 
@@ -458,3 +460,41 @@ def test_a_subclass_that_leaves_fields_unset_is_shown_with_none() -> None:
 
 def test_a_time_that_is_none_is_shown_as_what_it_is() -> None:
     assert ErrorEvent(timestamp_us="noon").to_dict()["timestamp"] == "noon"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cls", EVENT_TYPES.values())
+def test_a_maker_fills_in_what_the_class_itself_does(cls: type[AuditEvent]) -> None:
+    class Make:
+        event: Maker[..., AuditEvent] = Maker(cls)
+
+    lists = {f.name: ["a"] for f in fields(cls) if f.default_factory is list}
+    before = now_us()
+    first, second = (Make.event(metadata={"k": 1}, turn_id="t", **lists) for _ in range(2))
+    assert before <= first.timestamp_us <= now_us()
+    assert uuid.UUID(first.event_id).version == 7
+    assert first.event_id < second.event_id
+    twin = cls(
+        event_id=first.event_id,
+        timestamp_us=first.timestamp_us,
+        metadata={"k": 1},
+        turn_id="t",
+        **lists,  # type: ignore[arg-type]  # as above
+    )
+    assert type(first) is cls
+    assert first == twin
+
+
+def test_a_maker_takes_what_an_emitter_gives_over_the_defaults_and_nothing_else() -> None:
+    class Make:
+        error = Maker(ErrorEvent)
+
+    event = Make.error(metadata={}, agent_id="a", severity="warning", error_type="T", error_message="m")
+    assert (event.agent_id, event.severity, event.error_type, event.error_message) == (
+        "a",
+        "warning",
+        "T",
+        "m",
+    )
+    assert Make.error is Make.error  # compiled once
+    with pytest.raises(TypeError, match="event_id"):
+        Make.error(metadata={}, event_id="e")
