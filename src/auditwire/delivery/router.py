@@ -67,7 +67,7 @@ class Router:
         directory: The topics and their partitions.
         hash_key: Hash of a record's key; the partition is its remainder.
         value_of: Record -> framed value.
-        headers_of: Record -> headers, None for a record without.
+        message_of: Record -> framed value and headers, None for a record without.
         on_acked: Called with records that the broker has.
         on_poison: Called with a record that the broker refuses for good, and the reason; False puts it back.
         on_lost: Called with the place of a record that cannot be read again, and why: its answer.
@@ -83,7 +83,7 @@ class Router:
         *,
         hash_key: Callable[[bytes], int],
         value_of: Callable[[Record], bytes],
-        headers_of: Callable[[Record], list[tuple[str, bytes]] | None],
+        message_of: Callable[[Record], tuple[bytes, list[tuple[str, bytes]] | None]],
         on_acked: Callable[[list[Record]], None],
         on_poison: Callable[[Record, str], bool],
         on_lost: Callable[[Place, str], None],
@@ -95,7 +95,7 @@ class Router:
         self._directory = directory
         self._hash_key = hash_key
         self._value_of = value_of
-        self._headers_of = headers_of
+        self._message_of = message_of
         self._on_acked = on_acked
         self._on_poison = on_poison
         self._on_lost = on_lost
@@ -190,7 +190,7 @@ class Router:
             return 0, False
         chunk = Chunk(lane, self._client.generation, alone=not lane.unacked)
         report = self._report_to(chunk)
-        produce, value_of, headers_of = self._client.producer.produce, self._value_of, self._headers_of
+        produce, message_of = self._client.producer.produce, self._message_of
         newest = self._wall_ms()
         oldest = newest - OLDEST_MS
         front, records = lane.backlog.front, chunk.records
@@ -206,7 +206,7 @@ class Router:
                 stamp = record.timestamp_us // 1_000
                 if not oldest <= stamp <= newest:
                     stamp = min(max(stamp, oldest), newest)
-                value, headers = value_of(record), headers_of(record)
+                value, headers = message_of(record)
                 # by position: cheaper than by name. callback and on_delivery are two names of one parameter
                 produce(lane.topic, value, record.key, lane.partition, report, report, stamp, headers)
             except BufferError:

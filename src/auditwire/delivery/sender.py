@@ -21,7 +21,7 @@ from auditwire.delivery.adoption import Adopter
 from auditwire.delivery.around import Around
 from auditwire.delivery.backlog import Hold
 from auditwire.delivery.feed import Feed
-from auditwire.delivery.framing import headers_of, value_of
+from auditwire.delivery.framing import message_of, value_of
 from auditwire.delivery.health import Health
 from auditwire.delivery.latency import LatencyMeter
 from auditwire.delivery.parking import Parking
@@ -133,7 +133,7 @@ class Sender:
             directory,
             hash_key=hash_key,
             value_of=value_of,
-            headers_of=headers_of,
+            message_of=message_of,
             on_acked=self._on_acked,
             on_poison=self._quarantine.withhold,
             on_lost=self._on_lost,
