@@ -31,8 +31,7 @@ class Draft(NamedTuple):
     @property
     def size(self) -> int:
         """The bytes that this draft is counted for in the journal's bound."""
-        _, _, key, _, _, _, head, tail = self  # cheaper than three attributes
-        return len(head) + len(tail) + len(key) + OVERHEAD
+        return len(self.head) + len(self.tail) + len(self.key) + OVERHEAD
 
 
 class Record(NamedTuple):
