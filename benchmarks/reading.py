@@ -90,7 +90,7 @@ def write(bootstrap: str, prefix: str, rest: Sequence[str]) -> str:
     """Write the trail; a session in its middle, and that session's first and last moment in milliseconds."""
     sessions = max(int(rest[0]) // (TURNS * EVENTS), 3)
     clock = time.time_ns = Day(sessions)  # for events, ids and what the sender takes for now
-    quarter = max(sessions // (HOURS * 4), 1)
+    two_minutes = max(sessions // (HOURS * 30), 1)
     chosen, first, last = "", 0, 0
     with contextlib.ExitStack() as opened:
         collectors = [
@@ -105,7 +105,7 @@ def write(bootstrap: str, prefix: str, rest: Sequence[str]) -> str:
             )
             if number == sessions // 2:
                 chosen, first, last = session, begun, clock() // 1_000_000 + 1
-            if number % quarter == quarter - 1:  # what is sent over an hour late has a later Kafka timestamp
+            if number % two_minutes == 0:  # by this clock no sender falls further behind the others
                 for collector in collectors:
                     collector.flush(FLUSH_SECONDS)
     return f"{chosen} {first} {last}"
