@@ -36,7 +36,7 @@ from auditwire.wire import decode, envelope
 
 if TYPE_CHECKING:
     from collections import Counter, deque
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from auditwire.reading.partitions import Partitions
     from auditwire.reading.record import ClientMessage, Place
@@ -131,7 +131,7 @@ class Flow:
         self.ready: deque[Any] = self._sequencer.ready
         if position is not None:
             self._sequencer.restore(position.streams, position.forgotten)
-        self._merge: Merge[Place, ClientMessage] = Merge(_message_size)
+        self._merge: Merge[Place, ClientMessage] = Merge(_size_of)
         self._open: set[Place] = set()
         self._lookahead = Lookahead(event_types)
         # partitions whose oldest messages are gone: before their first one nothing can be told missing
@@ -422,8 +422,8 @@ class Flow:
         self._sequencer.expire(self._clock, self._merge.reached)
 
 
-def _message_size(message: ClientMessage) -> int:
-    return len(message) + _OVERHEAD
+def _size_of(messages: Sequence[ClientMessage]) -> int:
+    return sum(map(len, messages)) + _OVERHEAD * len(messages)
 
 
 def _record_size(record: Record) -> int:

@@ -48,20 +48,20 @@ class Merge(Generic[K, M]):
     """A merge by timestamps. For one thread.
 
     Args:
-        size: Bytes that an item counts for.
+        size: Bytes that some items count for.
 
     Attributes:
         count: Items in it.
         reached: The highest timestamp of the items that were taken; -1 before the first.
     """
 
-    def __init__(self, size: Callable[[M], int]) -> None:
+    def __init__(self, size: Callable[[Sequence[M]], int]) -> None:
         self.count = 0
         self.reached = _NEVER
         self._size = size
         self._sources: dict[K, _Source[M]] = {}
         self._bytes = 0  # of what is not due
-        self._due: list[M] = []
+        self._due: list[M] = []  # the next one last: to take from the beginning moves all
         self._due_stamps: list[int] = []
         self._due_bytes = 0
 
@@ -117,7 +117,7 @@ class Merge(Generic[K, M]):
             order = sorted(range(len(source.stamps)), key=source.stamps.__getitem__)
             source.stamps = [source.stamps[i] for i in order]
             source.items = [source.items[i] for i in order]
-        size = sum(map(self._size, items))
+        size = self._size(items)
         source.bytes += size
         self._bytes += size
         self.count += len(items)
@@ -130,11 +130,13 @@ class Merge(Generic[K, M]):
             self._merge(min([s.top for s in self._sources.values() if not s.at_end], default=_ALWAYS))
         if not self._due:
             return [], []
-        taken, stamps = self._due[:limit], self._due_stamps[:limit]
+        taken, stamps = self._due[-limit:], self._due_stamps[-limit:]
+        taken.reverse()
+        stamps.reverse()
         self.reached = max(self.reached, stamps[-1])
         self._due_bytes -= self._due_bytes * len(taken) // len(self._due)
         self.count -= len(taken)
-        del self._due[:limit], self._due_stamps[:limit]
+        del self._due[-limit:], self._due_stamps[-limit:]
         return taken, stamps
 
     def remove(self, name: K, items: Collection[M]) -> list[M]:
@@ -173,6 +175,7 @@ class Merge(Generic[K, M]):
                 self._due_bytes += self._leave(source, count)
                 del source.stamps[:count], source.items[:count]
         order = sorted(range(len(stamps)), key=stamps.__getitem__)
+        order.reverse()
         self._due = list(map(items.__getitem__, order))
         self._due_stamps = list(map(stamps.__getitem__, order))
 

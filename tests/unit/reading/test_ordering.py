@@ -15,7 +15,7 @@ Item = tuple[str, int, int]  # source, number in it, timestamp
 
 
 def merge_of(**sources: Sequence[int]) -> Merge[str, Item]:
-    merge: Merge[str, Item] = Merge(size=lambda _: 10)
+    merge: Merge[str, Item] = Merge(size=lambda items: 10 * len(items))
     for name, stamps in sources.items():
         merge.open(name)
         if stamps:
