@@ -24,11 +24,10 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.pages import write
+from benchmarks.pages import add_options, publish
 from benchmarks.rounds import broker, machine, progress, rounds, spread
 from benchmarks.tables import aligned
 
@@ -188,23 +187,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--standing", type=int, default=5, help="rounds of standing processes (default: 5)")
     parser.add_argument("--seconds", type=float, default=5.0, help="that each stands (default: 5)")
     parser.add_argument("--top", type=int, default=12, help="how many of the slowest imports (default: 12)")
-    parser.add_argument("--broker", choices=("mock", "rig"), default="mock", help="which one (default: mock)")
-    parser.add_argument(
-        "--bootstrap", metavar="HOST:PORT", help="a broker of yours; topics are made, and stay"
-    )
-    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
-    parser.add_argument(
-        "--markdown", type=Path, metavar="FILE", help="put what is printed into that page too"
-    )
+    add_options(parser)
     options = parser.parse_args(arguments)
     if options.rounds < 1 or options.standing < 1 or options.seconds <= 0 or options.top < 0:
         parser.error("--rounds and --standing are 1 or more, --seconds above 0, --top 0 or more")
     where = options.bootstrap or options.broker
     idle = measure(where, options.rounds, options.standing, options.seconds, options.top)
-    text = report(idle) + "\n"
-    if options.markdown is not None:
-        write(options.markdown, {"idle": text})
-    sys.stdout.write(json.dumps(asdict(idle)) + "\n" if options.json else text)
+    publish(options, "idle", report(idle), idle)
     return 0
 
 

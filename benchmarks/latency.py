@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from auditwire.wire import decode
 from benchmarks.control import QueueOnly
-from benchmarks.pages import write
+from benchmarks.pages import add_options, publish
 from benchmarks.rounds import broker, machine, progress, ratios, rounds, spread
 from benchmarks.tables import aligned
 from benchmarks.variants import load
@@ -260,14 +260,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=15, help="how many (default: 15)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each run that has a rate (default: 2)")
     parser.add_argument("--rates", default="2000,20000,0", help="events/s (default: 2000,20000,0)")
-    parser.add_argument("--broker", choices=("mock", "rig"), default="mock", help="which one (default: mock)")
-    parser.add_argument(
-        "--bootstrap", metavar="HOST:PORT", help="a broker of yours; topics are made, and stay"
-    )
-    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
-    parser.add_argument(
-        "--markdown", type=Path, metavar="FILE", help="put what is printed into that page too"
-    )
+    add_options(parser)
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
@@ -282,10 +275,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.rounds < 1 or options.seconds <= 0 or min(rates) < 0:
         parser.error("--rounds is 1 or more, --seconds above 0, no rate below 0")
     found = measure(options.bootstrap or options.broker, options.rounds, options.seconds, rates)
-    text = report(found) + "\n"
-    if options.markdown is not None:
-        write(options.markdown, {"latency": text})
-    sys.stdout.write(json.dumps(asdict(found)) + "\n" if options.json else text)
+    publish(options, "latency", report(found), found)
     return 0
 
 

@@ -11,14 +11,44 @@ So the words around the figures are written by hand, and the figures by the comm
 
 from __future__ import annotations
 
+import json
 import os
-from typing import TYPE_CHECKING
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Mapping
-    from pathlib import Path
 
-__all__ = ["image", "write"]
+__all__ = ["add_options", "image", "publish", "write"]
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """The broker to measure against, and where the figures go: the same for every benchmark of a page."""
+    parser.add_argument("--broker", choices=("mock", "rig"), default="mock", help="which one (default: mock)")
+    parser.add_argument(
+        "--bootstrap", metavar="HOST:PORT", help="a broker of yours; topics are made, and stay"
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="put what is printed into that page too"
+    )
+
+
+def publish(options: Namespace, name: str, text: str, found: Any) -> None:
+    """Print the figures, and put them into the page that the options name.
+
+    Args:
+        options: Parsed, with what `add_options` adds.
+        name: The page's section.
+        text: The figures for people.
+        found: The figures, a dataclass.
+    """
+    if options.markdown is not None:
+        write(options.markdown, {name: text})
+    sys.stdout.write(json.dumps(asdict(found)) + "\n" if options.json else text + "\n")
 
 
 def write(path: Path, sections: Mapping[str, str]) -> None:

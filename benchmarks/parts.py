@@ -25,18 +25,16 @@ from __future__ import annotations
 import argparse
 import gc
 import hashlib
-import json
 import sys
 import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from auditwire import AuditEmitter, InMemoryCollector, NullCollector
 from auditwire.journal import MemoryJournal
 from auditwire.wire import frame_single_object, join_body, schema_for
 from benchmarks.control import QueueOnly
-from benchmarks.pages import write
+from benchmarks.pages import add_options, publish
 from benchmarks.process import run_jobs
 from benchmarks.rounds import broker, machine, progress, rounds, spread
 from benchmarks.tables import aligned
@@ -161,22 +159,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--rounds", type=int, default=15, help="how many (default: 15)")
     parser.add_argument("--events", type=int, default=10_000, help="of a part in a round (default: 10000)")
-    parser.add_argument("--broker", choices=("mock", "rig"), default="mock", help="which one (default: mock)")
-    parser.add_argument(
-        "--bootstrap", metavar="HOST:PORT", help="a broker of yours; topics are made, and stay"
-    )
-    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
-    parser.add_argument(
-        "--markdown", type=Path, metavar="FILE", help="put what is printed into that page too"
-    )
+    add_options(parser)
     options = parser.parse_args(arguments)
     if options.rounds < 1 or options.events < 4:  # noqa: PLR2004 - one turn
         parser.error("--rounds is 1 or more, --events 4 or more")
     found = measure(options.bootstrap or options.broker, options.rounds, options.events)
-    text = report(found) + "\n"
-    if options.markdown is not None:
-        write(options.markdown, {"parts": text})
-    sys.stdout.write(json.dumps(asdict(found)) + "\n" if options.json else text)
+    publish(options, "parts", report(found), found)
     return 0
 
 

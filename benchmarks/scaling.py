@@ -15,13 +15,11 @@ floor's.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.pages import write
+from benchmarks.pages import add_options, publish
 from benchmarks.process import run_jobs
 from benchmarks.rounds import broker, machine, progress, ratios, rounds, spread
 from benchmarks.tables import aligned
@@ -170,14 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=15, help="how many (default: 15)")
     parser.add_argument("--events", type=int, default=20_000, help="of a run (default: 20000)")
     parser.add_argument("--what", default=",".join(WHAT), help=f"which tables (default: {','.join(WHAT)})")
-    parser.add_argument("--broker", choices=("mock", "rig"), default="mock", help="which one (default: mock)")
-    parser.add_argument(
-        "--bootstrap", metavar="HOST:PORT", help="a broker of yours; topics are made, and stay"
-    )
-    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
-    parser.add_argument(
-        "--markdown", type=Path, metavar="FILE", help="put what is printed into that page too"
-    )
+    add_options(parser)
     options = parser.parse_args(arguments)
     what = options.what.split(",")
     if unknown := [one for one in what if one not in WHAT]:
@@ -185,10 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.rounds < 1 or options.events < LEAST_EVENTS:
         parser.error(f"--rounds is 1 or more, --events {LEAST_EVENTS} or more")
     found = measure(options.bootstrap or options.broker, options.rounds, options.events, what)
-    text = report(found) + "\n"
-    if options.markdown is not None:
-        write(options.markdown, {"scaling": text})
-    sys.stdout.write(json.dumps(asdict(found)) + "\n" if options.json else text)
+    publish(options, "scaling", report(found), found)
     return 0
 
 
