@@ -230,7 +230,7 @@ emit(audit, 1000, "during")
     _, err = process.communicate("\n", timeout=20)
     assert process.returncode == 0
     (said,) = [text for text in err.splitlines() if text.startswith("auditwire: ")]
-    assert re.search(r"100[0-3] records of .* wait in its journal", said)
+    assert re.search(r"100[0-3] records of .* wait in its journal\. Last error: _", said)
     ended = site.run("emit(make(exit_timeout=1.0), 500, 'next')")  # it finds nobody either
     assert ended.code == 0
     assert ended.seconds < 12

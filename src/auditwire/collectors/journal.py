@@ -165,10 +165,15 @@ class JournalCollector(StreamingCollector[Scribe]):
         """``health()`` as numbers, as :data:`auditwire.delivery.metrics.METRICS` names them."""
         return plain(self.health())
 
+    def obstacle(self) -> str:
+        """As of the other collectors: the journal's problem with its disk."""
+        problem = self._stream.journal.problem  # type: ignore[attr-defined]
+        return f": {problem}" if problem else ""
+
     def _flush_timeout(self, stream: Stream[Scribe], timeout: float) -> FlushTimeout:  # noqa: ARG002 - as there
         pending = stream.worker.pending
         return FlushTimeout(
-            f"{pending} records could not be synchronised with the disk: {stream.journal.problem}",  # type: ignore[attr-defined]
+            f"{pending} records could not be synchronised with the disk{self.obstacle()}",
             pending=pending,
             durable=False,
         )

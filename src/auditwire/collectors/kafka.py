@@ -222,12 +222,16 @@ class KafkaCollector(StreamingCollector[Sender]):
         pending, parked, durable = stream.worker.pending, stream.worker.parked, stream.journal.durable
         where = "safe on disk" if durable else "in memory only"
         message = f"{pending} records were not acknowledged within {timeout:g} s; they are {where}"
-        if parked:
-            waiting = "; ".join(f"{topic}: {reason}" for topic, reason in sorted(parked.items()))
-            message += f". Parked topics: {waiting}"
-        elif last_error := stream.worker.health().last_error:
-            message += f". Last error: {last_error}"
-        return FlushTimeout(message, pending=pending, durable=durable, parked=parked)
+        return FlushTimeout(f"{message}{self.obstacle()}", pending=pending, durable=durable, parked=parked)
+
+    def obstacle(self) -> str:
+        """What is known of why records wait, as sentences to end a message with; empty when nothing is."""
+        worker = self._stream.worker
+        if worker.parked:
+            waiting = "; ".join(f"{topic}: {reason}" for topic, reason in sorted(worker.parked.items()))
+            return f". Parked topics: {waiting}"
+        last_error = worker.health().last_error
+        return f". Last error: {last_error}" if last_error else ""
 
     def __repr__(self) -> str:
         return f"<KafkaCollector {self._config['bootstrap.servers']} prefix={self._prefix!r}>"

@@ -24,6 +24,7 @@ class _Owner(Protocol):
     def begin_close(self, timeout: float) -> None: ...
     def end_close(self, timeout: float) -> None: ...
     def abandoned(self) -> int | None: ...
+    def obstacle(self) -> str: ...
 
 
 _open: set[_Owner] = set()  # strong: a collector that nobody holds any more still has events to deliver
@@ -70,7 +71,7 @@ def _close_all() -> None:
                 what = "wait in its journal" if owner.durable else "are lost with its memory"
                 sys.stderr.write(
                     f"auditwire: {lost} records of {owner!r} were not acknowledged before the process ended, "
-                    f"and {what}\n"
+                    f"and {what}{owner.obstacle()}\n"
                 )
 
 

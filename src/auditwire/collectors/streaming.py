@@ -300,6 +300,10 @@ class StreamingCollector(Managed, Generic[W]):
         """Records accepted and never brought where they belong; None without a stream in this process."""
         return self._stream.worker.pending if self._stream.pid == os.getpid() else None
 
+    def obstacle(self) -> str:
+        """What is known of why records wait, to end a message with; empty when nothing is."""
+        raise NotImplementedError
+
     def _flush_timeout(self, stream: Stream[W], timeout: float) -> FlushTimeout:
         raise NotImplementedError
 
