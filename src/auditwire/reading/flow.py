@@ -31,8 +31,8 @@ from auditwire.reading.lookahead import Lookahead
 from auditwire.reading.ordering import Merge
 from auditwire.reading.position import Position
 from auditwire.reading.record import Gap, Record, record_from
-from auditwire.reading.sequencing import SETTLE, Aside, Duplicate, Sequencer
-from auditwire.wire import decode, envelope
+from auditwire.reading.sequencing import SETTLE, Aside, Duplicate, Passed, Sequencer
+from auditwire.wire import Decoded, decode, decode_into, envelope
 
 if TYPE_CHECKING:
     from collections import Counter, deque
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     from auditwire.reading.partitions import Partitions
     from auditwire.reading.record import ClientMessage, Place
-    from auditwire.reading.sequencing import Entry
     from auditwire.reading.wanted import Wanted
 
 __all__ = ["Flow", "Refused"]
@@ -55,6 +54,7 @@ _AHEAD_MS = 3_600_000  # how far a timestamp may lie ahead of this machine's clo
 _SETTLE_MS = int(SETTLE * 1_000)
 _CLOSE = "close"
 _SPEAKS = frozenset((CheckpointEvent, QuarantineEvent))  # of its stream's numbers
+_SPEAKING = (CheckpointEvent.event_type, QuarantineEvent.event_type)
 
 
 class Refused(Aside):
@@ -108,6 +108,10 @@ class Flow:
     ) -> None:
         self._partitions = partitions
         self._event_types = event_types
+        # of each topic its type, and what is made of its records; not at once a Record of those that speak
+        self._kinds: dict[str, tuple[str | None, type[Record | Decoded]]] = {
+            topic: (kind, Decoded if kind in _SPEAKING else Record) for topic, kind in event_types.items()
+        }
         self._wanted = wanted
         self._judge = judge
         self._since_ms, self._until_ms = since_ms, until_ms
@@ -328,27 +332,36 @@ class Flow:
 
     def _decode(self, batch: list[ClientMessage], stamps: list[int]) -> None:
         """Decode messages, all of which are wanted."""
-        entries: list[Entry[Record]] = []
+        records: list[Record] = []
         special: list[Record] = []
-        event_types, undecodable = self._event_types, self._undecodable
-        for message, stamp in zip(batch, stamps, strict=True):
+        kinds, undecodable = self._kinds, self._undecodable
+        for message in batch:
+            event_type, make = kinds[message.topic()]
             try:
-                found = decode(message.value(), event_type=event_types[message.topic()], make=Record)
+                record = decode_into(message.value(), event_type, make)
             except DecodingError as error:
-                self._refuse(entries, message, error)
-                entries = []
+                self._feed(records, stamps[: len(records)])
+                self.ready.append(Refused(message, error))
+                stamps = stamps[len(records) + 1 :]
+                records = []
                 continue
-            record = record_from(message, found, undecodable)
-            entries.append((found.stream_id, found.sequence, record, stamp))
-            if type(record.event) in _SPEAKS:
-                special.append(record)
-        self._feed(entries)
+            if type(record) is Record:  # as record_from would complete it
+                record.late = record.misplaced = False
+                record._message = message  # noqa: SLF001
+                record._undecodable = undecodable  # noqa: SLF001
+            else:
+                record = record_from(message, record, undecodable)
+                if type(record.event) in _SPEAKS:
+                    special.append(record)
+            records.append(record)
+        self._feed(records, stamps)
         for record in special:
             self._heed(record)
 
     def _decode_wanted(self, batch: list[ClientMessage], stamps: list[int]) -> None:
         """Decode the messages that are wanted, and find out the numbers of the others."""
-        entries: list[Entry[Record]] = []
+        entries: list[Record | Passed] = []
+        times: list[int] = []
         special: list[Record] = []
         event_types, undecodable = self._event_types, self._undecodable
         wanted, keys, judge = self._wanted, self._keys, self._judge
@@ -367,38 +380,32 @@ class Flow:
                     and (until is None or stamp < until)
                     and wanted.matches(head.event_type, head.stream_id, head)
                 ):
-                    found = decode(value, event_type=event_type)
-                    record = record_from(message, found, undecodable)
-                    entries.append((found.stream_id, found.sequence, record, stamp))
+                    record = record_from(message, decode(value, event_type=event_type), undecodable)
+                    entries.append(record)
+                    times.append(stamp)
                     if type(record.event) in _SPEAKS:
                         special.append(record)
                 elif judge:
-                    entries.append((head.stream_id, head.sequence, None, stamp))
+                    entries.append(Passed(head.stream_id, head.sequence))
+                    times.append(stamp)
                     if head.event_type == QuarantineEvent.event_type:
                         found = decode(value, event_type=event_type)
                         special.append(record_from(message, found, undecodable))
             except DecodingError as error:
-                self._refuse(entries, message, error)
-                entries = []
-        self._feed(entries)
+                self._feed(entries, times)
+                self.ready.append(Refused(message, error))
+                entries, times = [], []
+        self._feed(entries, times)
         for record in special:
             self._heed(record)
 
-    def _feed(self, entries: list[Entry[Record]]) -> None:
+    def _feed(self, entries: Sequence[Record | Passed], stamps: Sequence[int]) -> None:
         if not self._judge:  # nothing is waited for, and so the order of equal timestamps is made here
-            entries.sort(key=_by_time)
+            order = sorted(range(len(entries)), key=lambda place: (stamps[place], entries[place].sequence))
+            entries, stamps = [entries[place] for place in order], [stamps[place] for place in order]
         elif self._lookahead.active:
-            self._lookahead.forget(entry[:2] for entry in entries)
-        self._sequencer.feed(entries, self._clock)
-
-    def _refuse(
-        self,
-        before: list[Entry[Record]],
-        message: ClientMessage,
-        error: DecodingError,
-    ) -> None:
-        self._feed(before)
-        self.ready.append(Refused(message, error))
+            self._lookahead.forget((entry.stream_id, entry.sequence) for entry in entries)
+        self._sequencer.feed(entries, stamps, self._clock)
 
     def _heed(self, record: Record) -> None:
         """What a record says of its stream's numbers."""
@@ -428,7 +435,3 @@ def _size_of(messages: Sequence[ClientMessage]) -> int:
 
 def _record_size(record: Record) -> int:
     return len(record.value) + 2 * _OVERHEAD
-
-
-def _by_time(entry: Entry[Record]) -> tuple[int, int]:
-    return entry[3], entry[1]

@@ -110,13 +110,15 @@ class Merge(Generic[K, M]):
         if min(stamps) < 0:
             before = [*accumulate(stamps, max, initial=source.top)]  # one more: what was highest before each
             stamps = [top if stamp < 0 else stamp for stamp, top in zip(stamps, before, strict=False)]
-        in_order = (not source.stamps or source.stamps[-1] <= stamps[0]) and stamps == sorted(stamps)
+        first = bisect_right(source.stamps, min(stamps))  # before it nothing changes its place
+        in_order = first == len(source.stamps) and stamps == sorted(stamps)
         source.stamps += stamps
         source.items += items
         if not in_order:
-            order = sorted(range(len(source.stamps)), key=source.stamps.__getitem__)
-            source.stamps = [source.stamps[i] for i in order]
-            source.items = [source.items[i] for i in order]
+            tail, moved = source.stamps[first:], source.items[first:]
+            order = sorted(range(len(tail)), key=tail.__getitem__)
+            source.stamps[first:] = [tail[i] for i in order]
+            source.items[first:] = [moved[i] for i in order]
         size = self._size(items)
         source.bytes += size
         self._bytes += size

@@ -47,6 +47,7 @@ __all__ = [
     "SETTLE",
     "Aside",
     "Duplicate",
+    "Passed",
     "Sequencer",
     "StreamState",
     "ranges_of",
@@ -85,8 +86,11 @@ class Ordered(Protocol):
 R = TypeVar("R", bound=Ordered)
 
 
-Entry = tuple[str, int, "R | None", int]
-"""Stream, number, record, Kafka timestamp."""
+class Passed(NamedTuple):
+    """A number that is there, of a record that is not to be handed out."""
+
+    stream_id: str
+    sequence: int
 
 
 class Aside:
@@ -210,29 +214,27 @@ class Sequencer(Generic[R]):
         found = ((stream_id, self._streams[stream_id].next) for stream_id in self._waiting)
         return [(stream_id, number) for stream_id, number in found if number != _OPENING]
 
-    def feed(self, batch: Iterable[Entry[R]], clock: float) -> None:
+    def feed(self, batch: Iterable[R | Passed], stamps: Iterable[int], clock: float) -> None:
         """Take records.
 
         Args:
-            batch: Stream, number, record and Kafka timestamp of each. None for the record passes its number
-                over: it is there, and not to be handed out.
+            batch: The records. A number that is ``Passed`` is there, and not to be handed out.
+            stamps: The Kafka timestamp of each.
             clock: Seconds of a clock that may stand still.
         """
         self._calls = calls = self._calls + 1
         self._clock = clock
         streams, out = self._streams, self.ready.append
-        for stream_id, sequence, record, stamp in batch:
-            stream = streams.get(stream_id)
-            if stream is None:
-                self._meet(stream_id, sequence, record, stamp)
-            elif sequence == stream.next and not stream.order:
-                stream.seen = calls
-                stream.next = sequence + 1
-                if record is not None:
-                    out(record)
-            else:
-                stream.seen = calls
-                self._take(stream_id, stream, sequence, record, stamp)
+        for item, stamp in zip(batch, stamps, strict=True):
+            sequence = item.sequence
+            stream = streams.get(item.stream_id)
+            if stream is None or sequence != stream.next or stream.order:
+                self._take_unusual(item, stream, stamp)
+                continue
+            stream.seen = calls
+            stream.next = sequence + 1
+            if type(item) is not Passed:
+                out(item)
         if len(streams) > OPEN_STREAMS:
             self._forget()
 
@@ -284,6 +286,15 @@ class Sequencer(Generic[R]):
             self._give_up(next(iter(self._waiting)), "end")
 
     # -- one record -----------------------------------------------------------------------------------------
+
+    def _take_unusual(self, item: R | Passed, stream: _Stream[R] | None, stamp: int) -> None:
+        """A number that is not the next of a stream that waits for nothing."""
+        record = None if isinstance(item, Passed) else item
+        if stream is None:
+            self._meet(item.stream_id, item.sequence, record, stamp)
+        else:
+            stream.seen = self._calls
+            self._take(item.stream_id, stream, item.sequence, record, stamp)
 
     def _meet(self, stream_id: str, sequence: int, record: R | None, stamp: int) -> None:
         """The first record of a stream, or one of a stream that was closed."""

@@ -21,7 +21,7 @@ headers    CloudEvents headers, trace context, topic names
 from auditwire.wire.codec import CODECS, Codec, current_codec, new_encoder, use_codec
 from auditwire.wire.codegen import Inexpressible, decoder_source
 from auditwire.wire.decoded import Decoded, Envelope
-from auditwire.wire.decoder import decode, envelope
+from auditwire.wire.decoder import decode, decode_into, envelope
 from auditwire.wire.encoder import (
     MAX_BODY,
     Encoded,
@@ -61,6 +61,7 @@ __all__ = [
     "as_audit_event",
     "current_codec",
     "decode",
+    "decode_into",
     "decoder_source",
     "encoder_source",
     "envelope",

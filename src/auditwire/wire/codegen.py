@@ -78,14 +78,20 @@ ENVELOPE = (
 """Name, type and whether null may stand there, of the fields with which every schema begins."""
 
 _NOT_IN_OUTLINE = frozenset({"turn_id", "agent_id", "severity"})
-_BEGINNING = 3
+_BEGINNING = slice(3)
+_ORIGIN = slice(3, 6)
 _USUAL = slice(6, 13)
+_PLACED = slice(13, 15)
+_OWN = slice(15, None)
+_BEHIND = 2  # fields behind the sequence, of a byte at least: what _PLACE may read beyond it
 _LOCALS = frozenset(
-    {"at", "branch", "decoded", "envelope", "event", "framing", "known", "make", "step", "value"}
+    {"at", "branch", "decoded", "envelope", "event", "framing", "high", "known", "low", "make", "middle"}
+    | {"step", "third", "value"}
 )
 _GLOBALS = frozenset(
-    {"array", "beginning", "double", "json_object", "long", "new", "raw", "skip", "string", "word"}
-    | {"BOOLEAN", "FINGERPRINT", "SKIP", "Decoded", "Envelope"}
+    {"array", "beginning", "double", "ending", "highest", "instant", "json_object", "long", "new", "raw"}
+    | {"skip", "string", "BOOLEAN", "FINGERPRINT", "HIGH", "LOW", "MIDDLE", "NEVER", "SKIP", "Decoded"}
+    | {"Envelope", "Struct"}
 )
 
 _HEADER = '''"""Decoder of {name}, version {version}, made from its schema."""
@@ -94,11 +100,13 @@ from struct import Struct
 
 from auditwire.events import {cls}
 from auditwire.wire.decoded import Decoded, Envelope
-from auditwire.wire.primitives import BOOLEAN, SKIP, array, double, json_object, long
-from auditwire.wire.primitives import raw, skip, string, word
+from auditwire.wire.primitives import BOOLEAN, HIGH, LOW, MIDDLE, NEVER, SKIP, array, double
+from auditwire.wire.primitives import instant, json_object, long, raw, skip, string
 
 FINGERPRINT = bytes.fromhex("{fingerprint}")
-beginning = Struct("<B36s{known}sQ").unpack_from
+beginning = Struct("<B36s{known}sHH4s").unpack_from
+ending = Struct("<B36sHB").unpack_from
+highest = HIGH.get
 new = object.__new__
 '''
 
@@ -262,26 +270,33 @@ def _field_lines(
     schema: Schema, cls: type[AuditEvent], some: tuple[Field, ...], skipped: frozenset[str]
 ) -> Iterator[str]:
     """The fields one after the other; those that are mostly as usual, first all at once."""
+
+    def singly(part: slice) -> Iterator[str]:
+        for field in some[part]:
+            yield from _one(schema, field, skipped)
+
     yield from _beginning(_encoded(schema.event_type))
     yield "else:"
-    for field in some[:_BEGINNING]:
-        yield from _indented(_one(schema, field, skipped))
-    for field in some[_BEGINNING : _USUAL.start]:
-        yield from _one(schema, field, skipped)
+    yield from _indented(singly(_BEGINNING))
+    yield from singly(_ORIGIN)
     yield from _together(cls, some[_USUAL], skipped)
     yield "else:"
-    for field in some[_USUAL]:
-        yield from _indented(_one(schema, field, skipped))
-    for field in some[_USUAL.stop :]:
-        yield from _one(schema, field, skipped)
+    yield from _indented(singly(_USUAL))
+    if len(schema.fields) - len(ENVELOPE) >= _BEHIND:
+        yield from _PLACE
+        yield "else:"
+        yield from _indented(singly(_PLACED))
+    else:
+        yield from singly(_PLACED)
+    yield from singly(_OWN)
 
 
 def _beginning(known: bytes) -> Iterator[str]:
-    """An id of 36 characters, the type and a time of eight bytes: four values out of one call."""
-    yield "step, event_id, known, timestamp = beginning(value, at)"
-    yield f"if step == 72 and known == {known!r} and {_EIGHT_BYTES}:"
+    """An id of 36 characters, the type and a time of eight bytes: all out of one call."""
+    yield "step, event_id, known, low, middle, high = beginning(value, at)"
+    yield "timestamp = highest(high, NEVER) + LOW[low] + MIDDLE[middle]"
+    yield f"if step == 72 and known == {known!r} and timestamp >= 0:"
     yield "    event_id = event_id.decode()"
-    yield from _indented(_MICROS)
     yield f"    at += {37 + len(known) + 8}"
 
 
@@ -304,7 +319,7 @@ def _one(schema: Schema, field: Field, skipped: frozenset[str]) -> Iterator[str]
     if field.name == "event_type":
         yield from _known(_encoded(schema.event_type))
     elif field.name == "timestamp":
-        yield from _TIMESTAMP
+        yield "timestamp, at = instant(value, at)"
     else:
         lines = _SKIPPED if field.name in skipped else _TYPED[field.type]
         lines = tuple(line.format(name=field.name) for line in lines)
@@ -319,11 +334,9 @@ def _known(expected: bytes) -> Iterator[str]:
 
 def _optional(name: str, lines: tuple[str, ...]) -> Iterator[str]:
     """A union of null and the type that the lines read."""
-    yield from ("branch = value[at]", "at += 1", "if branch == 0:")
-    yield f"    {name} = None"
-    yield "elif branch == 2:"
+    yield from ("branch = value[at]", "at += 1", "if branch == 2:")
     yield from _indented(lines)
-    yield from ("else:", "    return None")
+    yield from ("elif branch:", "    return None", "else:", f"    {name} = None")
 
 
 def _indented(lines: Iterable[str]) -> Iterator[str]:
@@ -350,6 +363,10 @@ _TYPED = {
         "if {name} < 0x80:",
         "    {name} = {name} >> 1 ^ -({name} & 1)",
         "    at += 1",
+        "elif (step := value[at + 1]) < 0x80:",
+        "    {name} = {name} & 0x7F | step << 7",
+        "    {name} = {name} >> 1 ^ -({name} & 1)",
+        "    at += 2",
         "else:",
         "    {name}, at = long(value, at)",
     ),
@@ -363,20 +380,12 @@ _SKIPPED = (
     "at = at + step if step else skip(value, at)",
 )
 
-# Eight bytes, all but the last with the top bit set, and the lowest bit of the first clear: a long of eight
-# bytes that is not negative, as the time is from 1978 to 3111. Its groups of seven bits are put together two
-# by two, with the top bits still in, which are then taken off in one.
-_EIGHT_BYTES = "timestamp & 0x8080808080808081 == 0x0080808080808080"
-_MICROS = (
-    "timestamp -= (timestamp >> 8 & 0x00FF00FF00FF00FF) * 0x80",
-    "timestamp -= (timestamp >> 16 & 0x0000FFFF0000FFFF) * 0xC000",
-    "timestamp = (timestamp & 0xFFFFFFFF) + (timestamp >> 32 << 28) - 0x2040810204080 >> 1",
-)
-_TIMESTAMP = (
-    "(timestamp,) = word(value, at)",
-    f"if {_EIGHT_BYTES}:",
-    *(f"    {line}" for line in _MICROS),
-    "    at += 8",
-    "else:",
-    "    timestamp, at = long(value, at)",
+# A stream's id of 36 characters and a sequence of three bytes, which most have that are above 8,191.
+_PLACE = (
+    "step, stream_id, sequence, third = ending(value, at)",
+    "sequence = LOW[sequence]",
+    "if step == 72 and sequence >= 0 and third < 0x80:",
+    "    stream_id = stream_id.decode()",
+    "    sequence += third << 13",
+    "    at += 40",
 )

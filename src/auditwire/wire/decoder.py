@@ -9,7 +9,7 @@ interpreter reads the rest, or says what is wrong with it (:mod:`auditwire.wire.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, TypeVar, cast, overload
+from typing import TypeVar, cast
 
 from auditwire.errors import DecodingError
 from auditwire.events import ALL_TYPES
@@ -21,7 +21,7 @@ from auditwire.wire.framing import HEADER_BYTES, MAX_VALUE, split
 from auditwire.wire.interpreter import read_string
 from auditwire.wire.schemas import Schema, schema_by_fingerprint, schema_versions
 
-__all__ = ["decode", "envelope"]
+__all__ = ["decode", "decode_into", "envelope"]
 
 M = TypeVar("M")
 
@@ -38,15 +38,7 @@ when_changed(_decoders.clear)
 when_changed(_envelopes.clear)
 
 
-@overload
-def decode(value: bytes | None, *, event_type: str | None = None) -> Decoded: ...
-
-
-@overload
-def decode(value: bytes | None, *, event_type: str | None = None, make: type[M]) -> Decoded | M: ...
-
-
-def decode(value: bytes | None, *, event_type: str | None = None, make: type[Any] = Decoded) -> Any:
+def decode(value: bytes | None, *, event_type: str | None = None) -> Decoded:
     """Reads the value of a Kafka record, in either framing. Called from any thread.
 
     Args:
@@ -56,10 +48,6 @@ def decode(value: bytes | None, *, event_type: str | None = None, make: type[Any
             names it by a number that only the registry knows: the body says its type (the second field of
             every record), and this one is tried first. One that does not get as far as that is ``foreign``.
 
-        make: A class with the attributes of a :class:`Decoded` but ``misplaced``, for whoever would turn that
-            into another object. It is made without its constructor, of all usual values; of an unusual or
-            misplaced one a :class:`Decoded` is made.
-
     Raises:
         DecodingError: With the ``reason``: ``tombstone``, ``foreign``, ``oversized`` (above 16 MiB, or the
             metadata above 900 KiB), ``unknown_fingerprint``, ``truncated``, ``trailing_bytes`` or
@@ -67,15 +55,31 @@ def decode(value: bytes | None, *, event_type: str | None = None, make: type[Any
         SchemaError: The schemas are missing from the installation.
         ConfigurationError: ``AUDITWIRE_CODEC`` holds what is no codec.
     """
+    return decode_into(value, event_type, Decoded)
+
+
+def decode_into(value: bytes | None, event_type: str | None, make: type[M]) -> M | Decoded:
+    """As :func:`decode`, for whoever would turn each :class:`Decoded` into an object of another class.
+
+    Args:
+        value: As there.
+        event_type: As there.
+        make: A class with the attributes of a :class:`Decoded` but ``misplaced``. It is made without its
+            constructor, of all usual values; of an unusual or misplaced one a :class:`Decoded` is made.
+
+    Raises:
+        DecodingError: As :func:`decode`, and what else is raised there.
+    """
     if value is not None and len(value) <= MAX_VALUE:
         read = _decoders.get(event_type, _of_no_type).get(value[:_SINGLE_OBJECT])
         if read is not None:
+            made: M | None
             try:
-                found = read(value, _SINGLE_OBJECT, "single-object", make)
+                made = read(value, _SINGLE_OBJECT, "single-object", make)
             except REFUSALS:
-                found = None
-            if found is not None:
-                return found
+                made = None
+            if made is not None:
+                return made
     value, schema = _opened(value)
     if schema is None:
         found = _decode_unnamed(value, event_type)

@@ -16,7 +16,22 @@ from auditwire.errors import DecodingError
 from auditwire.wire import interpreter
 from auditwire.wire.shorten import MAX_BODY
 
-__all__ = ["BOOLEAN", "SKIP", "array", "double", "json_object", "long", "raw", "skip", "string", "word"]
+__all__ = [
+    "BOOLEAN",
+    "HIGH",
+    "LOW",
+    "MIDDLE",
+    "NEVER",
+    "SKIP",
+    "array",
+    "double",
+    "instant",
+    "json_object",
+    "long",
+    "raw",
+    "skip",
+    "string",
+]
 
 SKIP = tuple(0 if first & 0x81 else 1 + (first >> 1) for first in range(256))
 """First byte of a string -> bytes of the whole string, its length included; 0 when that is not all there is
@@ -25,13 +40,62 @@ to its length (the top bit: another byte follows) or the length is negative (the
 BOOLEAN = (False, True)
 
 double = Struct("<d").unpack_from
-word = Struct("<Q").unpack_from
 
+# -- longs by tables ----------------------------------------------------------------------------------------
+#
+# A long is its groups of seven bits, the lowest first, each in a byte whose top bit says that another one
+# follows; its lowest bit is the sign. A time in microseconds has eight of them from 1978 to 3111: two, two
+# and four, whose values are added. The last four change every 134 seconds, and are remembered.
+
+NEVER = -(1 << 62)
+"""What makes a sum negative, whatever is added to it."""
+
+LOW = [NEVER] * 65_536
+"""The first two bytes as a little-endian number -> what they count for, when both are followed by another and
+the sign is plus; else ``NEVER``."""
+
+MIDDLE = [NEVER] * 65_536
+"""The same of the third and the fourth byte."""
+
+
+def _fill() -> None:
+    for group in range(128):  # of the second, or fourth, byte
+        both = 0x8080 + group * 0x100
+        LOW[both : both + 0x80 : 2] = range(group << 6, (group + 1) << 6)
+        MIDDLE[both : both + 0x80] = range(group << 20, (group + 1) << 20, 1 << 13)
+
+
+_fill()
+
+HIGH: dict[bytes, int] = {}
+"""The same of the last four bytes of a time; those that were met."""
+
+_MOST_HIGH = 4_096  # those of six days
+
+# All but the last byte with the top bit set, and the lowest bit of the first clear.
+_EIGHT_BYTES = 0x0080808080808080
+
+_word = Struct("<Q").unpack_from
 _raw_decode = JSONDecoder().raw_decode
 
 
+def instant(value: bytes, at: int) -> tuple[int, int]:
+    """A time: a long of any length. What the last four of eight bytes count for is remembered."""
+    (number,) = _word(value, at)
+    if number & 0x8080808080808081 != _EIGHT_BYTES:
+        return long(value, at)
+    # the groups are put together two by two with the top bits still in, which are then taken off in one
+    number -= (number >> 8 & 0x00FF00FF00FF00FF) * 0x80
+    number -= (number >> 16 & 0x0000FFFF0000FFFF) * 0xC000
+    number = (number & 0xFFFFFFFF) + (number >> 32 << 28) - 0x2040810204080 >> 1
+    if len(HIGH) >= _MOST_HIGH:
+        HIGH.clear()
+    HIGH[value[at + 4 : at + 8]] = number >> 27 << 27
+    return number, at + 8
+
+
 def long(value: bytes, at: int) -> tuple[int, int]:
-    """A long of two or three bytes: most sequences and lengths."""
+    """A long of two to five bytes: sequences and lengths."""
     first, second = value[at], value[at + 1]
     if first > 0x7F:  # noqa: PLR2004 - the top bit
         if second < 0x80:  # noqa: PLR2004
@@ -41,6 +105,15 @@ def long(value: bytes, at: int) -> tuple[int, int]:
         if third < 0x80:  # noqa: PLR2004
             number = first & 0x7F | (second & 0x7F) << 7 | third << 14
             return (number >> 1) ^ -(number & 1), at + 3
+        number = first & 0x7F | (second & 0x7F) << 7 | (third & 0x7F) << 14
+        fourth = value[at + 3]
+        if fourth < 0x80:  # noqa: PLR2004
+            number |= fourth << 21
+            return (number >> 1) ^ -(number & 1), at + 4
+        fifth = value[at + 4]
+        if fifth < 0x80:  # noqa: PLR2004
+            number |= (fourth & 0x7F) << 21 | fifth << 28
+            return (number >> 1) ^ -(number & 1), at + 5
     return interpreter.read_long(value, at)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from auditwire.reading import sequencing
 from auditwire.reading.record import Gap
-from auditwire.reading.sequencing import Aside, Duplicate, Sequencer, StreamState
+from auditwire.reading.sequencing import Aside, Duplicate, Passed, Sequencer, StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,7 +37,13 @@ def sequencer(**options: Any) -> Sequencer[Item]:
 def feed(
     to: Sequencer[Item], *sequences: int, stream: str = "s", clock: float = 0.0, reached: int = 0
 ) -> None:
-    to.feed([(stream, sequence, Item(stream, sequence), reached) for sequence in sequences], clock)
+    give(to, [(stream, sequence, Item(stream, sequence)) for sequence in sequences], reached, clock)
+
+
+def give(to: Sequencer[Item], entries: Iterable[Entry], stamp: int = 0, clock: float = 0.0) -> None:
+    """Feed records of one timestamp, or numbers that are passed over."""
+    batch = [Passed(stream, number) if item is None else item for stream, number, item in entries]
+    to.feed(batch, [stamp] * len(batch), clock)
 
 
 def ready(of: Sequencer[Item]) -> list[Any]:
@@ -69,13 +75,13 @@ def test_what_comes_too_early_is_held_until_its_number_is_due() -> None:
 
 def test_streams_do_not_wait_for_each_other() -> None:
     s = sequencer()
-    s.feed([(name, n, Item(name, n), 0) for name, n in (("a", 1), ("b", 0), ("b", 1), ("a", 0))], 0.0)
+    give(s, [(name, n, Item(name, n)) for name, n in (("a", 1), ("b", 0), ("b", 1), ("a", 0))])
     assert ready(s) == ["b0", "b1", "a0", "a1"]
 
 
 def test_a_number_without_a_record_is_passed_over() -> None:
     s = sequencer()
-    s.feed([("s", n, None if n in (0, 2) else Item("s", n), 0) for n in (0, 2, 1, 3)], 0.0)
+    give(s, [("s", n, None if n in (0, 2) else Item("s", n)) for n in (0, 2, 1, 3)])
     assert ready(s) == ["s1", "s3"]
     assert s.bytes == 0
 
@@ -83,7 +89,7 @@ def test_a_number_without_a_record_is_passed_over() -> None:
 def test_a_number_that_came_before_is_a_duplicate_whether_it_was_handed_out_held_or_passed_over() -> None:
     s = sequencer()
     feed(s, 0, 0, 3, 3)
-    s.feed([("s", 0, None, 0)], 0.0)
+    give(s, [("s", 0, None)])
     assert ready(s) == ["s0", "s0=", "s3="]
     assert s.duplicates == 3
     quiet = sequencer(tell_duplicates=False)
@@ -318,8 +324,8 @@ def test_all_ranges_together_are_bounded() -> None:
 
 def test_a_snapshot_holds_what_was_handed_out_and_nothing_that_is_ready_or_held() -> None:
     s = sequencer(patience=None)
-    s.feed([("s", n, None if n == 3 else Item("s", n), 0) for n in (0, 1, 2, 3, 4, 8)], 0.0)
-    s.feed([("s", 9, None, 0)], 0.0)
+    give(s, [("s", n, None if n == 3 else Item("s", n)) for n in (0, 1, 2, 3, 4, 8)])
+    give(s, [("s", 9, None)])
     s.ready.popleft()
     s.ready.append(Aside())
     assert s.snapshot() == {"s": StreamState(1, [], [(3, 3), (9, 9)], -1)}
@@ -449,7 +455,7 @@ def test_whatever_comes_each_stream_comes_out_in_order_once_and_with_its_gaps(
         expected_gaps_before = expected.gaps
         for entry in batch:  # one at a time: a gap must not hold what came with it
             expected.give([entry])
-            s.feed([(*entry, clock * 1_000)], clock)
+            give(s, [entry], clock * 1_000, clock)
             s.shrink(memory)
             while s.ready:
                 expected.take(s.ready.popleft())
@@ -478,7 +484,7 @@ class Relay:
         self._sequencer = sequencer(patience=None)
 
     def feed(self, entries: Sequence[Entry]) -> int:
-        self._sequencer.feed([(*entry, 0) for entry in entries], 0.0)
+        give(self._sequencer, entries)
         self._sequencer.shrink(self._memory)
         return len(self._sequencer.ready)
 
