@@ -125,6 +125,16 @@ def test_a_child_starts_with_new_random_bits(monkeypatch: pytest.MonkeyPatch) ->
     ids._after_fork()
     assert ids._state is not before
     assert ids._state.node != before.node
+    assert ids._state.random_bits(48) != before.random_bits(48)
+
+
+def test_no_id_asks_the_system_for_random_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each such call lets go of the interpreter, and wakes whatever thread waits for it."""
+    asked: list[int] = []
+    monkeypatch.setattr(os, "urandom", asked.append)
+    assert turn_id() != turn_id()
+    assert uuid7() != uuid7()
+    assert asked == []
 
 
 def test_a_turn_id_is_12_lower_case_hex_digits() -> None:
