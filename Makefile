@@ -69,7 +69,7 @@ bench-parts: $(VENV)/.dev ## where the microseconds of an event go
 bench-scaling: $(VENV)/.dev ## the cost of an event with more threads, processes, bytes, sessions
 	@$(BIN)/python -m benchmarks.scaling $(ARGS)
 
-bench-read: $(VENV)/.dev ## reading back beside a plain consumer, in one run (ARGS="--records 5000000")
+bench-read: $(VENV)/.bench ## reading back beside other ways, in one run (ARGS="--records 5000000")
 	@$(BIN)/python -m benchmarks.reading $(ARGS)
 
 check: $(VENV)/.dev ## lint, format, types, order of imports

@@ -1,4 +1,4 @@
-"""Reading a trail back beside a plain consumer, in one run: replay to records, verify, and one session.
+"""Reading a trail back beside other ways, in one run: replay to records and columns, verify, one session.
 
 ::
 
@@ -9,26 +9,35 @@ local process. A trail of about that many records is written first, by four coll
 events, twenty turns a session. The writer's clock runs so fast that the trail is that of a whole day. Then
 each round runs every variant once, in an order that changes, each in a process of its own:
 
-============== ==============================================================================================
-peer           confluent-kafka's consumer, 500 messages at a time, all topics of the trail, and
-               ``fastavro.schemaless_reader`` into dictionaries: what one would write by hand
-replay         ``Reader``, to the end: records in order, without duplicates, with gaps told
-verify         ``verify_trail``
-verify, 2 jobs the same in two processes
-show           ``auditwire show SESSION --json`` with its range of time, and the verdict on its streams; no
-               rate, but seconds
-============== ==============================================================================================
+================= ===========================================================================================
+peer              confluent-kafka's consumer, 500 messages at a time, all topics of the trail, and
+                  ``fastavro.schemaless_reader`` into dictionaries: what one would write by hand
+AvroDeserializer  the same consumer, and confluent-kafka's own deserializer, with a registry in memory. Each
+                  value gets the header of the Confluent wire format instead of its own first
+pyruhvro          the same consumer, and the decoder in Rust: Arrow record batches of up to 10,000 rows of one
+                  schema, and no object for a record
+replay            ``Reader``, to the end: records in order, without duplicates, with gaps told
+replay to dicts   the same, and ``to_dict()`` of each record
+replay to Arrow   the same, and pyarrow's record batches of 10,000 rows of one schema, made of the records'
+                  fields: what one would write by hand, because auditwire has no export to columns
+replay to Parquet these batches in a file for each schema, zstd, in a temporary directory
+verify            ``verify_trail``
+verify, 2 jobs    the same in two processes
+show              ``auditwire show SESSION --json`` with its range of time, and the verdict on its streams; no
+                  rate, but seconds
+================= ===========================================================================================
 
-Rates are records/s of wall-clock time from the client's making to its end, without the interpreter's start;
-CPU is of the whole process with its children, in microseconds a record; memory is the largest process's peak.
-The ratio to the peer is that of the same round; medians and quartiles of the rounds are shown.
+Rates are records/s of wall-clock time from the client's making to its end, without imports; CPU is of the
+whole process with its children, in microseconds a record; memory is the largest process's peak. The ratio to
+the peer is that of the same round; medians and quartiles of the rounds are shown. All have to read the same
+number of records, or there are no figures. A variant whose package is not installed is said to be missing:
+``pip install -e '.[bench]'`` has all of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import json
 import os
 import random
@@ -40,19 +49,14 @@ import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import fastavro
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
-
-from auditwire import AuditEmitter, KafkaCollector, Reader
-from auditwire.cli.app import run
-from auditwire.verification.trail import verify_trail
-from auditwire.wire import all_schemas
+from auditwire import AuditEmitter, KafkaCollector
 from benchmarks.million import rig_broker
+from benchmarks.readers import PEER, SHOW, VARIANTS, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-PEER = "peer"
+WRITE = "write"
 TURNS = 20
 """Turns of one session."""
 
@@ -126,103 +130,24 @@ def write_session(audit: AuditEmitter, clock: Day) -> None:
         clock.move()
 
 
-# -- the variants, each in a process of its own -------------------------------------------------------------
-
-
-def read_as_peer(bootstrap: str, prefix: str, _: Sequence[str]) -> int:
-    """What one writes by hand: dictionaries, in no order, nothing checked."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "benchmark",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-        }
-    )
-    schemas = {schema.fingerprint: schema.parsed for schema in all_schemas()}
-    topics = consumer.list_topics(timeout=30).topics
-    places = [
-        TopicPartition(name, partition, OFFSET_BEGINNING)
-        for name, topic in topics.items()
-        if name.startswith(f"{prefix}.")
-        for partition in topic.partitions
-    ]
-    consumer.assign(places)
-    count, left = 0, len(places)
-    while left:
-        for message in consumer.consume(500, 1.0):
-            error = message.error()
-            if error is not None:
-                left -= error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001 - public all the same
-                continue
-            value = message.value() or b""
-            fastavro.schemaless_reader(io.BytesIO(value[10:]), schemas[value[2:10]], None)
-            count += 1
-    consumer.close()
-    return count
-
-
-def replay(bootstrap: str, prefix: str, _: Sequence[str]) -> int:
-    with Reader(bootstrap, prefix=prefix) as reader:
-        count = sum(1 for _ in reader)
-        if reader.gaps or reader.late or reader.undecodable:
-            raise SystemExit(f"gaps {reader.gaps}, late {reader.late}, undecodable {reader.undecodable}")
-    return count
-
-
-def verify(bootstrap: str, prefix: str, rest: Sequence[str]) -> int:
-    outcome = verify_trail(bootstrap, prefix=prefix, jobs=int(rest[0]))
-    if outcome.exit_status:
-        raise SystemExit(f"the trail does not verify: {outcome.to_dict()}")
-    return outcome.records
-
-
-def show(bootstrap: str, prefix: str, rest: Sequence[str]) -> int:
-    session, first, last = rest
-    with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())) as told:
-        status = run(
-            [
-                "show",
-                session,
-                "-b",
-                bootstrap,
-                "--prefix",
-                prefix,
-                "--since",
-                first,
-                "--until",
-                last,
-                "--json",
-            ]
-        )
-        told.seek(0)
-        text = told.read()
-    if status:
-        raise SystemExit(f"show ended with status {status}")
-    return len(text)
-
-
-WRITE = "write"
-VARIANTS: dict[str, tuple[Callable[[str, str, Sequence[str]], int], tuple[str, ...]]] = {
-    PEER: (read_as_peer, ()),
-    "replay": (replay, ()),
-    "verify": (verify, ("1",)),
-    "verify, 2 jobs": (verify, ("2",)),
-    "show": (show, ()),
-}
+# -- one variant, in a process of its own -------------------------------------------------------------------
 
 
 def work(name: str, bootstrap: str, prefix: str, rest: Sequence[str]) -> None:
-    """Run one variant here, and print what it cost as JSON."""
+    """Run one variant here, and print as JSON what it cost, or which package it lacks."""
     if name == WRITE:
         print(write(bootstrap, prefix, rest))  # noqa: T201 - for the parent process
         return
+    try:
+        read = load(name)
+    except ModuleNotFoundError as error:
+        print(json.dumps({"missing": error.name or str(error)}))  # noqa: T201 - as above
+        return
     begun = time.perf_counter()
-    count = VARIANTS[name][0](bootstrap, prefix, rest)
+    count = read(bootstrap, prefix, rest)
     seconds = time.perf_counter() - begun
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    print(  # noqa: T201 - for the parent process
+    print(  # noqa: T201 - as above
         json.dumps(
             {
                 "count": count,
@@ -239,16 +164,22 @@ def work(name: str, bootstrap: str, prefix: str, rest: Sequence[str]) -> None:
 
 def measure(
     bootstrap: str, prefix: str, rounds: int, session: Sequence[str]
-) -> dict[str, list[dict[str, Any]]]:
-    """Every variant once a round, in an order that changes."""
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
+    """Every variant once a round, in an order that changes; and name -> package of those that lack one."""
     out: dict[str, list[dict[str, Any]]] = {name: [] for name in VARIANTS}
-    order = list(VARIANTS)
+    missing: dict[str, str] = {}
     for _ in range(rounds):
+        order = list(out)
         random.shuffle(order)
         for name in order:
-            rest = session if name == "show" else VARIANTS[name][1]
-            out[name].append(json.loads(in_process(name, bootstrap, prefix, *rest)))
-    return out
+            rest = session if name == SHOW else VARIANTS[name].arguments
+            run = json.loads(in_process(name, bootstrap, prefix, *rest))
+            if "missing" in run:
+                missing[name] = run["missing"]
+                del out[name]
+            else:
+                out[name].append(run)
+    return out, missing
 
 
 def in_process(name: str, *arguments: str) -> str:
@@ -257,8 +188,8 @@ def in_process(name: str, *arguments: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603 - this very module
 
 
-def report(found: dict[str, list[dict[str, Any]]], records: int) -> str:
-    """The table, as Markdown."""
+def report(found: dict[str, list[dict[str, Any]]], missing: dict[str, str], records: int) -> str:
+    """The table, as Markdown, and what is not in it."""
     lines = [
         "| | records/s | to the peer | quartiles | CPU us | peak MiB |",
         "|-|-|-|-|-|-|",
@@ -267,13 +198,15 @@ def report(found: dict[str, list[dict[str, Any]]], records: int) -> str:
         seconds = statistics.median(run["seconds"] for run in runs)
         cpu = statistics.median(run["cpu"] for run in runs) / records * 1e6
         peak = max(run["peak_mib"] for run in runs)
-        if name == "show":
+        if name == SHOW:
             lines.append(f"| show, {seconds:.1f} s | | | | | {peak:.0f} |")
             continue
         ratios = sorted(peer["seconds"] / run["seconds"] for peer, run in zip(found[PEER], runs, strict=True))
         low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
         cells = name, f"{records / seconds:,.0f}", f"{middle:.2f}", f"{low:.2f}-{high:.2f}", f"{cpu:.1f}"
         lines.append(f"| {' | '.join(cells)} | {peak:.0f} |")
+    lines += [""] * bool(missing)
+    lines += [f"{name}: not measured, {package} is not installed" for name, package in missing.items()]
     return "\n".join(lines)
 
 
@@ -294,16 +227,17 @@ def main(arguments: list[str] | None = None) -> int:
     with contextlib.nullcontext(given) if options.bootstrap else rig_broker() as (bootstrap, broker):
         prefix = f"reading-{uuid4().hex[:8]}"
         session = in_process(WRITE, bootstrap, prefix, str(options.records)).split()
-        found = measure(bootstrap, prefix, options.rounds, session)
+        found, missing = measure(bootstrap, prefix, options.rounds, session)
     records = found[PEER][0]["count"]
-    if any(run["count"] != records for name in (PEER, "replay", "verify") for run in found[name]):
+    if any(run["count"] != records for name in found if name != SHOW for run in found[name]):
         print("the variants did not read the same number of records", file=sys.stderr)  # noqa: T201
         return 1
     if options.json:
-        text = json.dumps({"records": records, "broker": broker, "runs": found})
+        text = json.dumps({"records": records, "broker": broker, "runs": found, "missing": missing})
     else:
-        load = os.getloadavg()[0]
-        text = f"{records:,} records; broker: {broker}; load average {load:.1f}\n\n{report(found, records)}"
+        busy = os.getloadavg()[0]
+        text = f"{records:,} records; broker: {broker}; load average {busy:.1f}\n\n"
+        text += report(found, missing, records)
     print(text)  # noqa: T201 - a command
     return 0
 
