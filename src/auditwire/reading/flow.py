@@ -273,14 +273,13 @@ class Flow:
         used, room = merge.bytes, (self._memory - self._sequencer.bytes) * 3 // 4
         if not self._paused and used < room:
             return
-        ahead = merge.ahead
         share = room // max(1, len(merge.unfinished))  # what each partition may have waiting
         if used >= room:
-            far = {place for place, size in ahead.items() if size > share} - self._paused
+            far = {place for place, size in merge.ahead.items() if size > share} - self._paused
             partitions.pause(far)
             self._paused |= far
             share //= 2
-        near = {place for place in self._paused - self._held_back if ahead.get(place, 0) <= share}
+        near = {place for place in self._paused - self._held_back if merge.bytes_of(place) <= share}
         partitions.resume(near)
         self._paused -= near
 

@@ -90,6 +90,10 @@ class Merge(Generic[K, M]):
         """The sources that have items which are not due, and what these count for."""
         return {name: source.bytes for name, source in self._sources.items() if source.items}
 
+    def bytes_of(self, name: K) -> int:
+        """What a source's items that are not due count for."""
+        return self._sources[name].bytes
+
     def open(self, name: K) -> None:
         """Begin with a source."""
         self._sources.setdefault(name, _Source())

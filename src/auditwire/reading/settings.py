@@ -37,8 +37,8 @@ DEFAULTS: Mapping[str, Any] = {
     "reconnect.backoff.ms": 20,
     "reconnect.backoff.max.ms": 2_000,
     # of the one queue that all partitions share
-    "queued.min.messages": 5_000,
-    "queued.max.messages.kbytes": 2_048,
+    "queued.min.messages": 10_000,
+    "queued.max.messages.kbytes": 4_096,
     # how long a full queue is left alone: with librdkafka's 1,000 ms it runs dry in the meantime, and 20,000
     # records took 3 s instead of 0.3 s
     "fetch.queue.backoff.ms": 10,

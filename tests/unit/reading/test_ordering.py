@@ -61,6 +61,7 @@ def test_a_source_that_gave_nothing_yet_holds_all_others_up() -> None:
     assert stamps_of(taken(merge)) == [1, 1], "b may give another 1, and a's 2 has to wait for it"
     assert merge.blocking == ["b"]
     assert merge.ahead == {"a": 10}
+    assert (merge.bytes_of("a"), merge.bytes_of("b")) == (10, 0)
     merge.at_end("b")
     assert stamps_of(taken(merge)) == [2]
     assert merge.unfinished == ["a"]
