@@ -155,9 +155,16 @@ class Turn(_Span):
     def _begin(self) -> None:
         outer = self._outer
         self.agent_id = self._audit.agent_for(self.agent_id, outer)
-        base = outer.with_values({"session_id": self._session_id})
-        # a turn inside a tool call is a sub-agent's: what it calls belongs to the turn, not to that call
-        self._scope = base._replace(agent_id=self.agent_id, turn_id=self.id, tool_call_id=None, turn=self)
+        self._scope = Scope(
+            outer.session_id if self._session_id is None else self._session_id,
+            self.agent_id,
+            self.id,
+            None,  # inside a tool call it is a sub-agent's: what it calls belongs to the turn, not to that
+            outer.principal_id,
+            outer.principal_type,
+            outer.tenant_id,
+            self,
+        )
         self._prompt, prompt = "", self._prompt  # not kept for as long as the turn lasts
         self._audit = self._audit.within(self._scope)
         self._audit.emit_turn_start(
@@ -247,8 +254,15 @@ class ToolCall(_Span):
     def _begin(self) -> None:
         outer = self._outer
         agent = self._audit.agent_for(self._agent_id, outer)
-        self._scope = outer.with_values({"agent_id": agent, "turn_id": self._turn_id})._replace(
-            tool_call_id=self.id
+        self._scope = Scope(
+            outer.session_id,
+            agent,
+            outer.turn_id if self._turn_id is None else self._turn_id,
+            self.id,
+            outer.principal_id,
+            outer.principal_type,
+            outer.tenant_id,
+            outer.turn,
         )
         if isinstance(outer.turn, Turn) and self._turn_id in (None, outer.turn_id):
             outer.turn.count_call()

@@ -131,11 +131,10 @@ class EmitterBase(Managed):
 
     def _stamps_in(self, scope: Scope) -> Iterable[tuple[str, str]]:
         """Identities by precedence: a view's own session, the scope, the emitter."""
-        values = dict(self._identities)
-        for name in STAMPED:
-            value = getattr(scope, name)
-            if value is not None and not (self._own_session and name == "session_id"):
-                values[name] = value
+        said = {name: value for name, value in zip(STAMPED, scope[:-1], strict=True) if value is not None}
+        if self._own_session:
+            said.pop("session_id", None)
+        values = {**self._identities, **said}
         return [(name, value) for name, value in values.items() if value is not None]
 
     def within(self, scope: Scope) -> Self:
