@@ -47,12 +47,13 @@ fuzz: $(VENV)/.fuzz ## values that a machine makes up, for the decoder (MINUTES=
 bench: $(VENV)/.bench ## what an event costs on its way to Kafka, beside other ways, in one run (ARGS="--rounds 3")
 	@$(BIN)/python -m benchmarks.emit $(ARGS)
 
-bench-docs: $(VENV)/.bench ## all of these, and their figures into the guide on speed and the README; half an hour
+bench-docs: $(VENV)/.bench ## all of these, and their figures into the guide on speed and the README; an hour
 	@$(BIN)/python -m benchmarks.emit --markdown docs/guides/speed.md --markdown README.md --svg docs/guides/speed.svg
 	@$(BIN)/python -m benchmarks.parts --markdown docs/guides/speed.md
 	@$(BIN)/python -m benchmarks.latency --markdown docs/guides/speed.md
 	@$(BIN)/python -m benchmarks.scaling --markdown docs/guides/speed.md
 	@$(BIN)/python -m benchmarks.idle --markdown docs/guides/speed.md
+	@$(BIN)/python -m benchmarks.reading --rounds 3 --markdown docs/guides/speed.md
 
 bench-guard: $(VENV)/.dev ## whether the way of an event has become dearer; CI runs it (ARGS="--step-back" shows that it fails)
 	@$(BIN)/python -m benchmarks.guard $(ARGS)

@@ -3,6 +3,7 @@
 ::
 
     python -m benchmarks.reading [--records 1000000] [--rounds 5] [--bootstrap host:9092] [--json]
+                                [--markdown FILE]
 
 Without ``--bootstrap`` the broker is the one that the tests would use (``tests/rig``): a container, or else a
 local process. A trail of about that many records is written first, by four collectors, in turns of eight
@@ -46,11 +47,13 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from auditwire import AuditEmitter, KafkaCollector
 from benchmarks.million import rig_broker
+from benchmarks.pages import write as write_page
 from benchmarks.readers import PEER, SHOW, VARIANTS, load
 
 if TYPE_CHECKING:
@@ -217,6 +220,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="each variant runs so often")
     parser.add_argument("--bootstrap", help="a broker; by default one is started")
     parser.add_argument("--json", action="store_true", help="all runs as one JSON object")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="put what is printed into that page too"
+    )
     parser.add_argument("--work", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.work:
@@ -238,6 +244,8 @@ def main(arguments: list[str] | None = None) -> int:
         busy = os.getloadavg()[0]
         text = f"{records:,} records; broker: {broker}; load average {busy:.1f}\n\n"
         text += report(found, missing, records)
+        if options.markdown is not None:
+            write_page(options.markdown, {"reading": text})
     print(text)  # noqa: T201 - a command
     return 0
 
