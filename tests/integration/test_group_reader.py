@@ -21,10 +21,9 @@ from auditwire.errors import BrokerError
 from auditwire.events import TurnStartEvent
 from auditwire.reading import GroupReader
 from auditwire.wire import FastavroEncoder, frame_single_object, join_body, schema_for
+from support.group_polls import poll_until, take
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rig.broker import Broker
     from rig.secure import SecureKafka
 
@@ -56,23 +55,6 @@ def produce(broker: Broker, topic: str, *sequences: int, partitions: int = 1) ->
 def member(broker: Broker, prefix: str, **options: Any) -> GroupReader:
     config = {**QUICK, **options.pop("config", {})}
     return GroupReader(broker.bootstrap, group_id=f"{prefix}-group", prefix=prefix, config=config, **options)
-
-
-def take(reader: GroupReader, count: int) -> list[int]:
-    seen: list[int] = []
-    poll_until(lambda: len(seen) == count, seen, reader)
-    return seen
-
-
-def poll_until(condition: Callable[[], object], seen: list[int], *readers: GroupReader) -> None:
-    """Poll the readers in turn, a record each, until the condition holds."""
-    deadline = time.monotonic() + SOON
-    while not condition():
-        assert time.monotonic() < deadline, seen
-        for reader in readers:
-            record = reader.poll(0.1)
-            if record is not None:
-                seen.append(record.sequence)
 
 
 def committed(broker: Broker, prefix: str, topic: str, partition: int = 0) -> int:

@@ -129,12 +129,16 @@ class EmbeddedBroker:
         return self
 
     def create_topics(
-        self, names: Iterable[str] | None = None, *, prefix: str | None = None, partitions: int | None = None
+        self,
+        names: str | Iterable[str] | None = None,
+        *,
+        prefix: str | None = None,
+        partitions: int | None = None,
     ) -> list[str]:
         """Make topics; those that exist are left as they are.
 
         Args:
-            names: The topics; by default the audit topics of all event types.
+            names: The topics, or the one; by default the audit topics of all event types.
             prefix: Of the audit topics, when no names are given; the broker's own by default.
             partitions: Of each topic; the broker's own by default.
 
@@ -151,7 +155,7 @@ class EmbeddedBroker:
         if names is None:
             start = prefix or self._prefix or "audit"
             names = [topic_name(start, event_type) for event_type in ALL_TYPES]
-        wanted = list(names)
+        wanted = [names] if isinstance(names, str) else list(names)
         self._ask({"create": wanted, "partitions": partitions})
         return wanted
 

@@ -15,10 +15,11 @@ from auditwire.errors import BrokerError, ConfigurationError, DecodingError
 from auditwire.events import TurnEndEvent
 from auditwire.reading import GroupReader, Message
 from auditwire.wire import frame_confluent, frame_single_object
+from support.group_polls import poll_until, take
 from support.stream_builder import record_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from auditwire.reading.record import ClientMessage
 
@@ -42,23 +43,6 @@ def member(topics: Topics, **options: Any) -> GroupReader:
     config = {**FAST, **options.pop("config", {})}
     options = {"prefix": topics.prefix, "timeout": SOON, "group_id": topics.prefix, **options}
     return GroupReader(topics.bootstrap, config=config, **options)
-
-
-def take(reader: GroupReader, count: int) -> list[int]:
-    seen: list[int] = []
-    poll_until(lambda: len(seen) == count, seen, reader)
-    return seen
-
-
-def poll_until(condition: Callable[[], object], seen: list[int], *readers: GroupReader) -> None:
-    """Poll the readers in turn, a record each, until the condition holds."""
-    deadline = time.monotonic() + SOON
-    while not condition():
-        assert time.monotonic() < deadline, seen
-        for reader in readers:
-            record = reader.poll(0.05)
-            if record is not None:
-                seen.append(record.sequence)
 
 
 def committed(topics: Topics, partition: int = 0) -> int:

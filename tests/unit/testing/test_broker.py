@@ -76,8 +76,9 @@ def test_prefix_and_partitions_can_be_chosen() -> None:
 def test_topics_can_be_made_later_and_again(shared: EmbeddedBroker) -> None:
     assert shared.create_topics(["one", "two"], partitions=3) == ["one", "two"]
     assert shared.create_topics(["two", "three"]) == ["two", "three"]
+    assert shared.create_topics("four") == ["four"]
     found = partitions(shared)
-    assert (found["one"], found["two"], found["three"]) == (3, 3, 6)
+    assert (found["one"], found["two"], found["three"], found["four"]) == (3, 3, 6, 6)
 
 
 def test_the_audit_topics_of_another_prefix_can_be_made(shared: EmbeddedBroker) -> None:
