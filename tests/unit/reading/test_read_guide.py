@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,6 @@ def test_the_code_of_the_guide_does_what_the_guide_says(
 @pytest.mark.parametrize("name", ["gap_seconds", "on_gap", "memory", "since", "start", "on_undecodable"])
 def test_the_guide_and_the_reader_know_each_others_arguments(name: str) -> None:
     assert f"`{name}" in PAGE or f"{name}=" in PAGE
-    assert f"        {name}: " in (Reader.__doc__ or "")
+    assert f"\n    {name}: " in (inspect.getdoc(Reader) or "")
     assert "at least once" in PAGE
     assert "at least once" in (GroupReader.__doc__ or "")
