@@ -8,6 +8,7 @@ that half done, and the one interval timer is pytest-timeout's.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import sys
@@ -64,16 +65,17 @@ def interrupt(handler: Callable[[], object], run: Callable[[], object]) -> int:
         struck += 1
         handler()
 
+    def until_struck() -> None:  # a call of its own: what strikes between two rounds is caught too
+        before_this = struck
+        signal.setitimer(signal.ITIMER_REAL, pick.uniform(1e-6, 150e-6))
+        while struck == before_this:
+            run()
+
     before = signal.signal(signal.SIGALRM, on_signal)
     try:
         while struck < INTERRUPTIONS:
-            try:
-                before_this = struck
-                signal.setitimer(signal.ITIMER_REAL, pick.uniform(1e-6, 150e-6))
-                while struck == before_this:  # in here, where what the handler raises is caught
-                    run()
-            except (Interrupted, TimedOut, EncodingError):  # noqa: PERF203 - it is what the loop is for
-                pass
+            with contextlib.suppress(Interrupted, TimedOut, EncodingError):
+                until_struck()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -47,7 +47,7 @@ def test_the_kind_of_a_link_is_that_of_where_it_leads(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/proc")
     assert REAL.kind(str(tmp_path / "link" / "self")) == "proc"
     assert REAL.kind("/proc") == "proc"
-    assert REAL.kind(str(tmp_path)) not in {"", "proc"}
+    assert REAL.kind(str(tmp_path)) != "proc"  # in a chroot no mount is listed, and it is not known
 
 
 def test_the_kind_is_not_known_where_there_is_no_mountinfo(tmp_path: Path) -> None:
