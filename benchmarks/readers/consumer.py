@@ -13,14 +13,15 @@ import fastavro
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from auditwire.wire import all_schemas
+from auditwire.wire.framing import HEADER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 __all__ = ["HEADER", "to_dictionaries", "values_of"]
 
-HEADER = 10
-"""Bytes of single-object encoding before the body: two that mark it, and the schema's fingerprint."""
+HEADER = HEADER_BYTES["single-object"]
+"""Bytes before the body: two that mark the encoding, and the schema's fingerprint."""
 
 MESSAGES = 500
 WAIT_SECONDS = 0.1
