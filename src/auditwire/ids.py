@@ -17,7 +17,7 @@ A turn's id is the next of a walk through all numbers of 48 bits whose beginning
 process: within it none comes twice, and two processes meet as seldom as random numbers do.
 
 The system is asked for random bytes once in a process: ``os.urandom`` lets go of the interpreter, and every
-call wakes a background thread that waits for it. A sixth of the CPU of a turn's four events went there.
+call wakes a background thread that waits for it.
 """
 
 from __future__ import annotations
