@@ -297,7 +297,10 @@ class Flow:
         if sequencer.bytes <= self._memory // 4:
             lookahead.end()
             self._held_back.clear()
-        elif sequencer.bytes > self._memory // 2 and not (self._merge.due or self._others_first()):
+            return
+        # and while any is held back, however little waits: the others may have come to their ends meanwhile
+        much = bool(self._held_back) or sequencer.bytes > self._memory // 2
+        if much and not (self._merge.due or self._others_first()):
             full = self._memory * 7 // 8  # partitions are paused by then
             if self._merge.bytes + sequencer.bytes >= full:
                 sequencer.shrink(self._memory * 3 // 8)
