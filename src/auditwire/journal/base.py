@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["OVERHEAD", "Barrier", "Draft", "Journal", "Record", "Waiters"]
+__all__ = ["OVERHEAD", "Barrier", "Draft", "Journal", "Record", "Waiters", "Wakeup"]
 
 OVERHEAD = 400
 """Bytes that a waiting record is counted for beside its own: the Python objects around it."""
@@ -136,6 +138,39 @@ class Waiters:
                 self._waiting.popleft().release()
             except IndexError:  # noqa: PERF203 - another thread, or the waiter itself, was quicker
                 return
+
+
+class Wakeup:
+    """Ends the sleep of one thread, from any other, and from signal handlers and finalisers.
+
+    Given while nobody sleeps, it ends the next sleep at once.
+    """
+
+    __slots__ = ("_given",)
+
+    def __init__(self) -> None:
+        self._given: SimpleQueue[None] = SimpleQueue()  # its put may interrupt its own get
+        self.clear()
+
+    def give(self) -> None:
+        """End the sleep."""
+        self._given.put(None)
+
+    def sleep(self, timeout: float) -> None:
+        """Sleep for so many seconds, or until it is given."""
+        with suppress(Empty):
+            self._given.get(timeout=max(0.0, timeout))
+
+    def clear(self) -> None:
+        """Forget what was given; to be called between two sleeps.
+
+        Until it is empty, not while it is not: on Python 3.10 a ``get`` with a timeout never ends when the
+        queue is empty, the ``get`` before it did not see that, and the clock goes on by a microsecond between
+        two looks at it.
+        """
+        with suppress(Empty):
+            while True:
+                self._given.get_nowait()
 
 
 class Journal(Protocol):

@@ -18,12 +18,11 @@ import logging
 import threading
 import time
 from collections import deque
-from queue import Empty, SimpleQueue
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Literal
 
 from auditwire.errors import AuditwireError, CollectorClosed, JournalFull
-from auditwire.journal.base import Barrier, Waiters
+from auditwire.journal.base import Barrier, Waiters, Wakeup
 from auditwire.journal.budget import Budget
 from auditwire.journal.making import FIRST_SEGMENT, SEGMENT, Refusal
 from auditwire.journal.reader import StreamReader
@@ -115,7 +114,7 @@ class DiskJournal:
         self._taken = 0
         self._released = 0
         self._idle = False
-        self._signal: SimpleQueue[None] = SimpleQueue()
+        self._signal = Wakeup()
         self._reading_thread: int | None = None
         self.budget = Budget(path, capacity, monotonic)
         self._standing = standing = Standing(
@@ -218,7 +217,7 @@ class DiskJournal:
             self._marks.remove(mark)
 
     def wake(self) -> None:
-        self._signal.put(None)
+        self._signal.give()
 
     def sync(self) -> bool:
         """Return when everything accepted before is on the disk: True; False when the disk refuses."""
@@ -355,14 +354,10 @@ class DiskJournal:
         self._idle = True
         try:
             if not self.backlog and not self._marks:
-                self._signal.get(timeout=max(0.0, timeout))
-        except Empty:
-            return
+                self._signal.sleep(timeout)
         finally:
             self._idle = False
-            while not self._signal.empty():
-                with contextlib.suppress(Empty):
-                    self._signal.get_nowait()
+            self._signal.clear()
 
     # -- the end ----------------------------------------------------------------------------------------
 

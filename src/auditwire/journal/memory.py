@@ -22,13 +22,12 @@ import asyncio
 import contextlib
 from collections import deque
 from operator import attrgetter
-from queue import Empty, SimpleQueue
 from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from auditwire.errors import CollectorClosed, JournalFull
-from auditwire.journal.base import OVERHEAD, Barrier, Draft, Record, Waiters
+from auditwire.journal.base import OVERHEAD, Barrier, Draft, Record, Waiters, Wakeup
 from auditwire.wire import schema_for, sequence_bytes
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class MemoryJournal:
         self._drift = 0
         self._sealed = False
         self._idle = False
-        self._signal: SimpleQueue[None] = SimpleQueue()  # its put is safe in signal handlers and finalisers
+        self._signal = Wakeup()
         self._reader: int | None = None
         self.origin: Any = None
 
@@ -148,7 +147,7 @@ class MemoryJournal:
                 queue.remove(mark)
 
     def wake(self) -> None:
-        self._signal.put(None)
+        self._signal.give()
 
     @property
     def next_sequence(self) -> int:
@@ -263,13 +262,10 @@ class MemoryJournal:
         try:
             if not self._inbox and not self._control:
                 self._reconcile()
-                self._signal.get(timeout=max(0.0, timeout))
-        except Empty:
-            return
+                self._signal.sleep(timeout)
         finally:
             self._idle = False
-            while not self._signal.empty():
-                self._signal.get_nowait()
+            self._signal.clear()
 
     def start(self) -> None:
         """Nothing happens in the background."""

@@ -20,12 +20,11 @@ never told how it ended (a signal handler raised there), does not trust its own 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
+from auditwire.journal.base import Wakeup
 from auditwire.journal.making import Refusal
 from auditwire.journal.turns import Turns
 
@@ -90,7 +89,7 @@ class Syncer:
         self._failures = 0  # and how many of them were followed by writing anew
         self._anew = 0
         self._retry_at = float("-inf")
-        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._wake = Wakeup()
         self._closing = False
         self.idle = False
         """True while ``run`` sleeps until somebody calls ``wake``."""
@@ -232,18 +231,15 @@ class Syncer:
                 self._nap(_IDLE_SECONDS)
         finally:
             self.idle = False
-            while not self._wake.empty():
-                with contextlib.suppress(Empty):
-                    self._wake.get_nowait()
+            self._wake.clear()
 
     def _nap(self, seconds: float) -> None:
         if not self._closing:
-            with contextlib.suppress(Empty):
-                self._wake.get(timeout=seconds)
+            self._wake.sleep(seconds)
 
     def wake(self) -> None:
         """End a sleep of ``run``; from any thread."""
-        self._wake.put(None)
+        self._wake.give()
 
     def close(self) -> None:
         """Let ``run`` end; what is accepted is synchronised by whoever closes."""

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from auditwire.errors import CollectorClosed, JournalFull
 from auditwire.journal import Draft, MemoryJournal
-from auditwire.journal.base import OVERHEAD, Waiters
+from auditwire.journal.base import OVERHEAD, Waiters, Wakeup
 
 MEBIBYTE = 1 << 20
 
@@ -293,7 +293,7 @@ def test_a_wait_is_bounded_and_old_signals_do_not_pile_up() -> None:
     for _ in range(5):
         journal.wake()
     journal.wait(600)
-    assert journal._signal.empty()
+    assert journal._signal._given.empty()
     journal.wait(0.001)
 
 
@@ -424,3 +424,24 @@ def wait_until(condition: Any, seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+def test_a_sleep_ends_at_once_when_it_was_given_before_and_forgets_it() -> None:
+    wakeup = Wakeup()
+    wakeup.give()
+    wakeup.give()
+    wakeup.sleep(600)
+    wakeup.clear()
+    begin = time.monotonic()
+    wakeup.sleep(0.01)
+    assert time.monotonic() - begin >= 0.009
+
+
+def test_a_short_sleep_ends_however_often_it_was_given_before() -> None:
+    """On Python 3.10 one in some ten thousand never did."""
+    wakeup = Wakeup()
+    for _ in range(100_000):
+        wakeup.give()
+        wakeup.sleep(600)
+        wakeup.clear()
+        wakeup.sleep(0)
