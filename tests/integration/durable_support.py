@@ -35,9 +35,11 @@ from auditwire.events import ErrorEvent, TurnStartEvent
 BOOTSTRAP, PREFIX, JOURNAL, ACCEPTED = sys.argv[1:5]
 accepted = os.open(ACCEPTED, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-def make(**options):
+def make(exit_timeout=25, **options):  # CI does much beside
     config = {"reconnect.backoff.max.ms": 500}
-    return KafkaCollector(BOOTSTRAP, prefix=PREFIX, journal=JOURNAL, config=config, **options)
+    return KafkaCollector(
+        BOOTSTRAP, prefix=PREFIX, journal=JOURNAL, config=config, exit_timeout=exit_timeout, **options
+    )
 
 def emit(collector, count, agent):
     for number in range(count):

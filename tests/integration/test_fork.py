@@ -24,10 +24,12 @@ PROLOGUE = """
 import json, multiprocessing, os, sys, threading, time
 from auditwire import AuditEmitter, CollectorClosed, KafkaCollector
 
-def make(**options):
+def make(exit_timeout=25, **options):  # CI does much beside
     config = {"reconnect.backoff.max.ms": 500}
     return AuditEmitter(
-        KafkaCollector(sys.argv[1], prefix=sys.argv[2], config=config, **options),
+        KafkaCollector(
+            sys.argv[1], prefix=sys.argv[2], config=config, exit_timeout=exit_timeout, **options
+        ),
         session_id="s", on_error="raise",
     )
 

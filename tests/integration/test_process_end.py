@@ -20,9 +20,11 @@ PROLOGUE = """
 import atexit, os, signal, sys, threading, time
 from auditwire import AuditEmitter, CollectorClosed, KafkaCollector
 
-def make(**options):
+def make(exit_timeout=25, **options):  # CI does much beside
     config = {"reconnect.backoff.max.ms": 500}
-    return KafkaCollector(sys.argv[1], prefix=sys.argv[2], config=config, **options)
+    return KafkaCollector(
+        sys.argv[1], prefix=sys.argv[2], config=config, exit_timeout=exit_timeout, **options
+    )
 
 def emit(audit, count):
     for number in range(count):
