@@ -235,6 +235,10 @@ def _unwritten(path: Path, why: object) -> SinkError:
 def _connect(path: Path) -> sqlite3.Connection:
     # isolation_level None: transactions begin and end where we say so
     database = sqlite3.connect(path, timeout=0, isolation_level=None)
-    # the directory is synced too: a rollback journal that came back after a power cut would undo a commit
-    database.execute("PRAGMA synchronous = EXTRA")
+    try:
+        # the directory is synced too: a rollback journal that came back after a power cut would undo a commit
+        database.execute("PRAGMA synchronous = EXTRA")
+    except BaseException:  # looks at the file: a damaged one is found here already
+        database.close()
+        raise
     return database

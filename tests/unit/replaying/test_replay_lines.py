@@ -183,6 +183,7 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, compress: b
         with pytest.raises(SinkError, match="out could not be written: No space left on device") as caught:
             call()
         assert caught.value.retriable
+    del Full.close  # it is closed once more when it is collected
 
 
 # -- streams ------------------------------------------------------------------------------------------------
