@@ -40,7 +40,9 @@
   };
   window.addEventListener("hashchange", follow);
   follow();
-  window.addEventListener("beforeprint", () => turns.forEach((turn) => { turn.open = true; }));
+  window.addEventListener("beforeprint", () => {
+    for (const folded of [...turns, ...all(".verdict details")]) folded.open = true;
+  });
   if (!controls) return;
 
   const filter = () => {
