@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from auditwire.events import TurnStartEvent
 from auditwire.reading import Gap, Record
 from auditwire.reading.flow import Flow
+from auditwire.reading.position import Position
 from auditwire.reading.wanted import Wanted
 from support.stored import ClientView, Stored, stored
 from support.stream_builder import OPENED_US, record_of
@@ -37,7 +39,13 @@ class Simulated:
     """What ``Flow`` uses of ``Partitions``: a fetch brings ``most`` messages at most, by chance."""
 
     def __init__(
-        self, logs: Mapping[Place, Sequence[Stored]], chance: random.Random, most: int, *, follow: bool
+        self,
+        logs: Mapping[Place, Sequence[Stored]],
+        chance: random.Random,
+        most: int,
+        *,
+        follow: bool,
+        starts: Mapping[Place, int] | None = None,
     ) -> None:
         self._logs = logs
         self._follow = follow
@@ -45,8 +53,8 @@ class Simulated:
         self._most = most
         self._paused: set[Place] = set()
         self.batch = 500
-        self.starts = dict.fromkeys(logs, 0)
-        self.log_starts = dict(self.starts)
+        self.log_starts = dict.fromkeys(logs, 0)
+        self.starts = self.log_starts | dict(starts or {})
         self.positions = dict(self.starts)
 
     @property
@@ -83,9 +91,10 @@ class Simulated:
         return [(place, run)]
 
 
-def read(partitions: Simulated, memory: int, *, follow: bool) -> list[Record | Gap]:
-    """What comes out, up to the end or, in a flow that follows, until nothing is left to be fetched."""
-    flow = Flow(
+def flow_over(
+    partitions: Simulated, memory: int, *, follow: bool = False, position: Position | None = None
+) -> Flow:
+    return Flow(
         partitions,  # type: ignore[arg-type] # stands for it
         event_types={TOPIC: "turn_start"},
         wanted=Wanted(),
@@ -98,8 +107,13 @@ def read(partitions: Simulated, memory: int, *, follow: bool) -> list[Record | G
         memory=memory,
         tell_duplicates=False,
         undecodable=Counter(),
-        position=None,
+        position=position,
     )
+
+
+def read(partitions: Simulated, memory: int, *, follow: bool) -> list[Record | Gap]:
+    """What comes out, up to the end or, in a flow that follows, until nothing is left to be fetched."""
+    flow = flow_over(partitions, memory, follow=follow)
     out: list[Record | Gap] = []
     for _ in range(20_000):
         if flow.finished or (follow and not (partitions.unread or flow.waiting)):
@@ -110,10 +124,29 @@ def read(partitions: Simulated, memory: int, *, follow: bool) -> list[Record | G
     raise AssertionError(f"not finished, with {len(out)} records handed out")
 
 
+def read_in_turns(
+    logs: Mapping[Place, Sequence[Stored]], chance: random.Random, memory: int
+) -> list[Record | Gap]:
+    """What comes out of readers that go on where another was, each after a few records."""
+    out: list[Record | Gap] = []
+    position: Position | None = None
+    for turn in range(2_000):  # each longer: what waits for its number is fetched again in each
+        starts = None if position is None else position.starts
+        partitions = Simulated(logs, chance, chance.choice((1, 10, 100)), follow=False, starts=starts)
+        flow = flow_over(partitions, memory, position=position)
+        for _ in range(chance.randrange(1, 12 + turn)):
+            if flow.finished and not flow.ready:
+                return out
+            flow.advance(0.0)
+            out += [flow.ready.popleft() for _ in range(chance.randint(0, len(flow.ready)))]
+        position = Position.parse("start", json.loads(json.dumps(flow.position().to_dict())))
+    raise AssertionError(f"not finished, with {len(out)} records handed out")
+
+
 def written(
     chance: random.Random, *, partitions: int, streams: int, gone: float
 ) -> dict[Place, list[Stored]]:
-    """Streams in pieces that lie here and there, some written a long time later; some records are gone."""
+    """Streams in pieces that lie here and there, some written a long time later; some gone, some twice."""
     sent: list[tuple[float, int, Place, str, int]] = []
     for stream in STREAMS[:streams]:
         place, late = (TOPIC, chance.randrange(partitions)), 0
@@ -121,8 +154,10 @@ def written(
             if chance.random() < 0.05:
                 place = TOPIC, chance.randrange(partitions)
                 late = chance.choice((0, 0, 0, 100, 1_000))
-            if chance.random() >= gone:
-                sent.append((n + late + chance.random(), (n + late) * 10, place, stream, n))
+            for again in (0, 200)[: 1 + (chance.random() < 0.02)]:
+                if chance.random() >= gone:
+                    when = n + late + again
+                    sent.append((when + chance.random(), when * 10, place, stream, n))
     logs: dict[Place, list[Stored]] = defaultdict(list)
     for _, ms, place, stream, n in sorted(sent):
         message = Stored(
@@ -149,15 +184,30 @@ def test_whatever_lies_where_all_of_it_is_handed_out_once_and_each_stream_in_ord
     logs = written(chance, partitions=partitions, streams=streams, gone=0.0 if follow else 0.02)
     simulated = Simulated(logs, chance, chance.choice((1, 10, 100)), follow=follow)
     out = read(simulated, memory * SIZE, follow=follow)
+    each_once_and_in_order(logs, out)
+    if memory == 100_000:
+        assert not any(item.late for item in out if isinstance(item, Record))
+        assert {item.reason for item in out if isinstance(item, Gap)} <= {"end"}
+
+
+@pytest.mark.parametrize("memory", [30, 100_000])
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 1 << 32), partitions=st.integers(1, 5), streams=st.integers(1, 4))
+def test_readers_that_take_turns_hand_out_as_much_as_one(
+    memory: int, seed: int, partitions: int, streams: int
+) -> None:
+    chance = random.Random(seed)
+    logs = written(chance, partitions=partitions, streams=streams, gone=0.02)
+    each_once_and_in_order(logs, read_in_turns(logs, chance, memory * SIZE))
+
+
+def each_once_and_in_order(logs: Mapping[Place, Sequence[Stored]], out: Sequence[Record | Gap]) -> None:
     records = [item for item in out if isinstance(item, Record)]
     came = Counter((record.stream_id, record.sequence) for record in records)
-    assert came == Counter(m for log in logs.values() for m in map(number_of, log))
+    assert came == Counter({number_of(message): 1 for log in logs.values() for message in log})
     for stream in STREAMS:
         rising = [r.sequence for r in records if r.stream_id == stream and not r.late]
         assert rising == sorted(rising)
-    if memory == 100_000:
-        assert not any(record.late for record in records)
-        assert {item.reason for item in out if isinstance(item, Gap)} <= {"end"}
 
 
 def number_of(message: Stored) -> tuple[str, int]:
